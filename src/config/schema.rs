@@ -1,0 +1,245 @@
+//! The table of settings: each key once, with its type, its range and the field it sets.
+//!
+//! What a key is called is said here and nowhere else; the file, the environment and the suggestions
+//! go by this table, and a test holds `config/fanfare.toml` to it.
+
+use std::ops::RangeInclusive;
+
+use crate::protocol::topic::Filter;
+
+use super::address;
+use super::error::Fault;
+use super::{Config, LogFormat};
+
+/// One key: `T` is [`Config`], or a [`Draft`] for the keys of a rule.
+pub(crate) struct Setting<T: 'static> {
+    /// The full key, sections separated by dots.
+    pub(crate) key: &'static str,
+    pub(crate) field: Field<T>,
+}
+
+/// The type of a setting, and the place of `T` it goes to. Places are asked for only to be filled.
+pub(crate) enum Field<T: 'static> {
+    /// A number of things or bytes.
+    Count {
+        range: RangeInclusive<usize>,
+        of: fn(&mut T) -> &mut usize,
+    },
+    /// A time.
+    Millis {
+        range: RangeInclusive<u64>,
+        of: fn(&mut T) -> &mut u64,
+    },
+    /// A word or a name.
+    Text {
+        put: fn(&mut T, &str) -> Result<(), Fault>,
+    },
+    /// A list of those. `least` is the number of items it cannot do with less than.
+    List {
+        least: usize,
+        check: fn(&str) -> Result<(), Fault>,
+        of: fn(&mut T) -> &mut Vec<String>,
+    },
+}
+
+/// A rule while it is being read, before it is known whether it has a pattern.
+#[derive(Default)]
+pub(crate) struct Draft {
+    pub(crate) pattern: Option<Filter>,
+    pub(crate) history_entries: Option<usize>,
+    pub(crate) history_bytes: Option<usize>,
+    pub(crate) history_age_ms: Option<u64>,
+}
+
+/// A year. Times are added to the clock, and a sum that overflows would be a panic.
+const MILLIS_MAX: u64 = 365 * 24 * 60 * 60 * 1000;
+/// A terabyte: more than any machine this runs on, and far from where sums overflow.
+const BYTES_MAX: usize = 1 << 40;
+/// A gigabyte, the most that one message or body may be.
+const MESSAGE_BYTES_MAX: usize = 1 << 30;
+const COUNT_MAX: usize = 1_000_000_000;
+
+/// Every key outside the rules, in the order of `config/fanfare.toml`.
+pub(crate) const SETTINGS: &[Setting<Config>] = &[
+    list("server.listen", 1, address::check, |c| &mut c.server.listen),
+    list("server.hosts", 0, address::check_host, |c| {
+        &mut c.server.hosts
+    }),
+    list("server.origins", 0, address::check_origin, |c| {
+        &mut c.server.origins
+    }),
+    count("server.threads", 0..=1024, |c| &mut c.server.threads),
+    count("limits.connections", 1..=COUNT_MAX, |c| {
+        &mut c.limits.connections
+    }),
+    count("limits.message_bytes", 1..=MESSAGE_BYTES_MAX, |c| {
+        &mut c.limits.message_bytes
+    }),
+    count("limits.batch_items", 1..=COUNT_MAX, |c| {
+        &mut c.limits.batch_items
+    }),
+    count("limits.subscriptions_per_connection", 1..=COUNT_MAX, |c| {
+        &mut c.limits.subscriptions_per_connection
+    }),
+    count("limits.topics", 1..=COUNT_MAX, |c| &mut c.limits.topics),
+    // A reply that does not fit would never be sent: the longest, an error that repeats a topic,
+    // stays well below this.
+    count("limits.control_lane_bytes", 4096..=BYTES_MAX, |c| {
+        &mut c.limits.control_lane_bytes
+    }),
+    count("limits.retained_bytes", 1..=BYTES_MAX, |c| {
+        &mut c.limits.retained_bytes
+    }),
+    count("limits.behind_topics", 1..=COUNT_MAX, |c| {
+        &mut c.limits.behind_topics
+    }),
+    millis("limits.header_ms", 1..=MILLIS_MAX, |c| {
+        &mut c.limits.header_ms
+    }),
+    count("limits.http_body_bytes", 1..=MESSAGE_BYTES_MAX, |c| {
+        &mut c.limits.http_body_bytes
+    }),
+    count("limits.malformed_in_a_row", 1..=COUNT_MAX, |c| {
+        &mut c.limits.malformed_in_a_row
+    }),
+    millis("limits.publish_wait_ms", 0..=MILLIS_MAX, |c| {
+        &mut c.limits.publish_wait_ms
+    }),
+    // Below ten milliseconds a server would do little but ping.
+    millis("keep_alive.heartbeat_ms", 10..=MILLIS_MAX, |c| {
+        &mut c.keep_alive.heartbeat_ms
+    }),
+    millis("keep_alive.timeout_ms", 10..=MILLIS_MAX, |c| {
+        &mut c.keep_alive.timeout_ms
+    }),
+    millis("drain.spread_ms", 0..=MILLIS_MAX, |c| {
+        &mut c.drain.spread_ms
+    }),
+    millis("drain.deadline_ms", 0..=MILLIS_MAX, |c| {
+        &mut c.drain.deadline_ms
+    }),
+    count("history.entries", 0..=COUNT_MAX, |c| &mut c.history.entries),
+    count("history.bytes", 0..=BYTES_MAX, |c| &mut c.history.bytes),
+    millis("history.age_ms", 0..=MILLIS_MAX, |c| &mut c.history.age_ms),
+    millis("history.linger_ms", 0..=MILLIS_MAX, |c| {
+        &mut c.history.linger_ms
+    }),
+    text("log.format", |c, v| {
+        c.log.format = match v {
+            "auto" => LogFormat::Auto,
+            "text" => LogFormat::Text,
+            "json" => LogFormat::Json,
+            _ => return Err(Fault::value("auto, text or json", format!("{v:?}"))),
+        };
+        Ok(())
+    }),
+    text("log.level", |c, v| {
+        check_log_level(v)?;
+        v.clone_into(&mut c.log.level);
+        Ok(())
+    }),
+];
+
+/// Every key of a `[[topics]]` rule.
+pub(crate) const RULE_SETTINGS: &[Setting<Draft>] = &[
+    text("topics.pattern", |rule, v| match Filter::parse(v) {
+        Ok(filter) => {
+            rule.pattern = Some(filter);
+            Ok(())
+        }
+        Err(error) => Err(Fault::value(
+            "a topic or pattern",
+            format!("{v:?}: {error}"),
+        )),
+    }),
+    count("topics.history_entries", 0..=COUNT_MAX, |rule| {
+        rule.history_entries.insert(0)
+    }),
+    count("topics.history_bytes", 0..=BYTES_MAX, |rule| {
+        rule.history_bytes.insert(0)
+    }),
+    millis("topics.history_age_ms", 0..=MILLIS_MAX, |rule| {
+        rule.history_age_ms.insert(0)
+    }),
+];
+
+/// Every known key, rules included.
+pub(crate) fn keys() -> impl Iterator<Item = &'static str> {
+    let rules = RULE_SETTINGS.iter().map(|setting| setting.key);
+    SETTINGS.iter().map(|setting| setting.key).chain(rules)
+}
+
+/// Whether some key begins with `section` and a dot.
+pub(crate) fn is_section(section: &str) -> bool {
+    SETTINGS
+        .iter()
+        .filter_map(|setting| setting.key.strip_prefix(section))
+        .any(|rest| rest.starts_with('.'))
+}
+
+/// Refuses what is neither a level nor a list of `TARGET=LEVEL`.
+///
+/// The log's own parser would take any word it does not know for a target, and `inof` would silence
+/// everything but a target of that name.
+pub(crate) fn check_log_level(filter: &str) -> Result<(), Fault> {
+    const LEVELS: [&str; 6] = ["off", "error", "warn", "info", "debug", "trace"];
+    let is_level = |word: &str| LEVELS.iter().any(|level| level.eq_ignore_ascii_case(word));
+    let right = filter.split(',').all(|part| match part.split_once('=') {
+        None => is_level(part),
+        Some((target, level)) => {
+            let word = |byte: u8| {
+                byte.is_ascii_alphanumeric() || matches!(byte, b'_' | b'-' | b':' | b'.')
+            };
+            !target.is_empty() && target.bytes().all(word) && is_level(level)
+        }
+    });
+    if right {
+        Ok(())
+    } else {
+        Err(Fault::value(
+            "off, error, warn, info, debug, trace, or a list such as info,fanfare=debug",
+            format!("{filter:?}"),
+        ))
+    }
+}
+
+const fn count<T>(
+    key: &'static str,
+    range: RangeInclusive<usize>,
+    of: fn(&mut T) -> &mut usize,
+) -> Setting<T> {
+    Setting {
+        key,
+        field: Field::Count { range, of },
+    }
+}
+
+const fn millis<T>(
+    key: &'static str,
+    range: RangeInclusive<u64>,
+    of: fn(&mut T) -> &mut u64,
+) -> Setting<T> {
+    Setting {
+        key,
+        field: Field::Millis { range, of },
+    }
+}
+
+const fn text<T>(key: &'static str, put: fn(&mut T, &str) -> Result<(), Fault>) -> Setting<T> {
+    Setting {
+        key,
+        field: Field::Text { put },
+    }
+}
+
+const fn list<T>(
+    key: &'static str,
+    least: usize,
+    check: fn(&str) -> Result<(), Fault>,
+    of: fn(&mut T) -> &mut Vec<String>,
+) -> Setting<T> {
+    Setting {
+        key,
+        field: Field::List { least, check, of },
+    }
+}
