@@ -1,0 +1,197 @@
+//! The header of an incoming frame: whether RFC 6455 and the limits allow it.
+//!
+//! Pure: [`judge`] looks at the first bytes of a frame and at the message that the frame would be
+//! part of. It says what is wrong as soon as the byte that is wrong has come. An extension that
+//! gives a reserved bit a meaning would be let in here.
+
+use std::fmt;
+use std::io;
+
+use super::frame::CONTROL_PAYLOAD_BYTES_MAX;
+use super::{CloseCode, Opcode, ReadLimits};
+
+/// A breach of RFC 6455 or of the limits, and what the close frame shall say.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Violation {
+    pub(super) code: CloseCode,
+    pub(super) reason: &'static str,
+}
+
+/// A lawful header, in full.
+pub(super) struct Header {
+    /// Bytes of the header itself.
+    pub(super) size: usize,
+    pub(super) fin: bool,
+    pub(super) opcode: u8,
+    /// Bytes of the payload that follows it.
+    pub(super) payload: usize,
+}
+
+/// The data message of which frames have come, but not the last.
+#[derive(Default)]
+pub(super) struct Message {
+    pub(super) open: bool,
+    /// 0 <= `bytes` <= `message_bytes_max`; 0 unless `open`.
+    pub(super) bytes: usize,
+    /// 0 <= `fragments` <= `fragments_max`; 0 unless `open`.
+    pub(super) fragments: usize,
+}
+
+/// Says whether the header that `bytes` begin with is lawful, as far as it has come; the header, if
+/// it has come in full.
+pub(super) fn judge(
+    bytes: &[u8],
+    message: &Message,
+    limits: &ReadLimits,
+) -> Result<Option<Header>, Violation> {
+    let Some(&first) = bytes.first() else {
+        return Ok(None);
+    };
+    // RFC 6455, 5.2: RSV1, RSV2, RSV3 MUST be 0 unless an extension is negotiated that defines
+    // meanings for non-zero values.
+    if first & RSV != 0 {
+        return Err(RESERVED_BIT);
+    }
+    let fin = first & FIN != 0;
+    let opcode = first & 0x0F;
+    let is_control = opcode >= Opcode::Close as u8;
+    match opcode {
+        // RFC 6455, 5.4: a fragmented message is a frame with an opcode other than 0, followed by
+        // frames with opcode 0; the fragments of one message MUST NOT be interleaved with those of
+        // another.
+        0x0 if !message.open => return Err(NOTHING_TO_CONTINUE),
+        0x1 | 0x2 if message.open => return Err(INTERLEAVED),
+        // RFC 6455, 5.5: control frames MUST NOT be fragmented.
+        0x8..=0xA if !fin => return Err(FRAGMENTED_CONTROL),
+        0x0..=0x2 | 0x8..=0xA => {}
+        // RFC 6455, 5.2: if an unknown opcode is received, the connection MUST fail.
+        _ => return Err(UNKNOWN_OPCODE),
+    }
+    let Some(&second) = bytes.get(1) else {
+        return Ok(None);
+    };
+    // RFC 6455, 5.1: the server MUST close the connection upon receiving a frame that is not
+    // masked.
+    if second & MASKED == 0 {
+        return Err(NOT_MASKED);
+    }
+    // RFC 6455, 5.2: the minimal number of bytes MUST be used to encode the length, and the most
+    // significant bit of eight MUST be 0.
+    let (size, payload) = match second & !MASKED {
+        126 => {
+            let Some(length) = bytes[2..].first_chunk() else {
+                return Ok(None);
+            };
+            let length = u16::from_be_bytes(*length);
+            if length < 126 {
+                return Err(LENGTH_NOT_MINIMAL);
+            }
+            (8, u64::from(length))
+        }
+        127 => {
+            let Some(length) = bytes[2..].first_chunk() else {
+                return Ok(None);
+            };
+            let length = u64::from_be_bytes(*length);
+            if length >> 63 != 0 {
+                return Err(LENGTH_TOP_BIT);
+            }
+            if length <= u64::from(u16::MAX) {
+                return Err(LENGTH_NOT_MINIMAL);
+            }
+            (14, length)
+        }
+        length => (6, u64::from(length)),
+    };
+    if is_control {
+        // RFC 6455, 5.5: all control frames MUST have a payload length of 125 bytes or less.
+        if payload > CONTROL_PAYLOAD_BYTES_MAX as u64 {
+            return Err(LONG_CONTROL);
+        }
+    } else {
+        if payload > (limits.message_bytes_max - message.bytes) as u64 {
+            return Err(MESSAGE_TOO_BIG);
+        }
+        if message.fragments >= limits.fragments_max.max(1) {
+            return Err(TOO_MANY_FRAGMENTS);
+        }
+    }
+    Ok((bytes.len() >= size).then_some(Header {
+        size,
+        fin,
+        opcode,
+        payload: payload as usize,
+    }))
+}
+
+/// The header of a fragment of a long frame; `first` is its first byte.
+pub(super) fn fragment_header(
+    first: u8,
+    len: usize,
+    key: [u8; KEY_BYTES],
+) -> [u8; FRAGMENT_HEADER_BYTES] {
+    debug_assert!((126..=usize::from(u16::MAX)).contains(&len));
+    let [high, low] = (len as u16).to_be_bytes();
+    let [a, b, c, d] = key;
+    [first, MASKED | 126, high, low, a, b, c, d]
+}
+
+impl Message {
+    /// Takes note of a frame that has been judged.
+    pub(super) fn admit(&mut self, header: &Header) {
+        if header.opcode >= Opcode::Close as u8 {
+            return;
+        }
+        if header.fin {
+            *self = Self::default();
+        } else {
+            self.open = true;
+            self.bytes += header.payload;
+            self.fragments += 1;
+        }
+    }
+}
+
+impl fmt::Display for Violation {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} (close code {})", self.reason, self.code)
+    }
+}
+
+impl std::error::Error for Violation {}
+
+impl From<Violation> for io::Error {
+    fn from(violation: Violation) -> Self {
+        Self::new(io::ErrorKind::InvalidData, violation)
+    }
+}
+
+pub(super) const HEADER_BYTES_MAX: usize = 14;
+pub(super) const FRAGMENT_HEADER_BYTES: usize = 8;
+pub(super) const KEY_BYTES: usize = 4;
+
+pub(super) const FIN: u8 = 0x80;
+const RSV: u8 = 0x70;
+pub(super) const MASKED: u8 = 0x80;
+
+const RESERVED_BIT: Violation = protocol("reserved bit set");
+const UNKNOWN_OPCODE: Violation = protocol("unknown opcode");
+const NOTHING_TO_CONTINUE: Violation = protocol("continuation of nothing");
+const INTERLEAVED: Violation = protocol("message inside a fragmented message");
+const FRAGMENTED_CONTROL: Violation = protocol("fragmented control frame");
+const LONG_CONTROL: Violation = protocol("control frame longer than 125 bytes");
+const NOT_MASKED: Violation = protocol("frame is not masked");
+const LENGTH_NOT_MINIMAL: Violation = protocol("length is not in its shortest form");
+const LENGTH_TOP_BIT: Violation = protocol("length has its top bit set");
+const MESSAGE_TOO_BIG: Violation = too_big("message too big");
+const TOO_MANY_FRAGMENTS: Violation = too_big("message in too many fragments");
+
+const fn protocol(reason: &'static str) -> Violation {
+    let code = CloseCode::PROTOCOL;
+    Violation { code, reason }
+}
+
+const fn too_big(reason: &'static str) -> Violation {
+    let code = CloseCode::TOO_BIG;
+    Violation { code, reason }
+}

@@ -1,0 +1,24 @@
+//! The server's side of RFC 6455, usable alone: handshake, incoming messages, outgoing frames.
+//!
+//! - [`check`] decides whether a request is a WebSocket handshake, and what to answer.
+//! - [`Reader`] reads messages from the upgraded stream. It stands on fastwebsockets, behind a
+//!   gate that holds the peer to the letter of the standard and to [`ReadLimits`], and that lets
+//!   nothing be reserved because a peer announced it.
+//! - [`push`], [`push_close`] and [`head`] make outgoing frames as finished bytes.
+//!
+//! Nothing here writes to a socket or answers by itself: pongs and the closing handshake are up to
+//! the caller, who alone knows what else waits to be written.
+
+mod close;
+mod frame;
+mod gate;
+mod handshake;
+mod header;
+mod reader;
+mod text;
+
+pub use close::CloseCode;
+pub use frame::{CONTROL_PAYLOAD_BYTES_MAX, Head, Opcode, head, push, push_close};
+pub use handshake::{Accept, HandshakeError, check};
+pub use reader::{Incoming, ReadError, ReadLimits, Reader};
+pub use text::Utf8Bytes;
