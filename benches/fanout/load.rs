@@ -1,0 +1,409 @@
+//! The load: one publisher and many subscribers on one thread, cheap enough not to be what is measured.
+//!
+//! Readiness comes from epoll; a read takes what waits into one buffer for all connections, and of each
+//! message only the offset and the end are looked at. Every message of every subscriber is checked: its
+//! offset has to follow the one before, and its data has to end as it was published.
+
+use std::io::{ErrorKind, Write};
+use std::net::{SocketAddr, TcpStream};
+use std::os::fd::OwnedFd;
+use std::time::{Duration, Instant};
+
+use rustix::event::{Timespec, epoll};
+
+use crate::{Result, wire};
+
+/// Publishes without an answer at any time, at full speed.
+const OUTSTANDING_MAX: u64 = 64;
+
+/// Connections on their way at any time, fewer than any server's accept queue holds.
+const OPENING_MAX: usize = 64;
+
+/// Larger than all that can be on its way to one subscriber.
+const BUFFER_BYTES: usize = 256 * 1024;
+
+/// How long anything may stand still before the run is given up.
+const PATIENCE: Duration = Duration::from_secs(30);
+
+pub(crate) struct Load {
+    epoll: OwnedFd,
+    events: Vec<epoll::Event>,
+    address: SocketAddr,
+    peers: Vec<Peer>,
+    buffer: Vec<u8>,
+    seen: Seen,
+    publisher: Option<Publisher>,
+    /// Writes made so far: what of the machine's segments is our own.
+    writes: u64,
+}
+
+/// What has arrived so far, at all subscribers together.
+#[derive(Default)]
+pub(crate) struct Seen {
+    pub(crate) messages: u64,
+    /// Messages that a `gap` said were left out.
+    pub(crate) skipped: u64,
+    /// Messages that nobody accounted for.
+    pub(crate) lost: u64,
+    /// Connections that are ready for use.
+    live: usize,
+    /// Publishes that were answered, and the offset of the last of them.
+    published: u64,
+    head: u64,
+    /// Where latencies go, in microseconds, while somebody wants them.
+    latencies: Option<Vec<u32>>,
+    now: u64,
+    data_tail: Vec<u8>,
+}
+
+struct Peer {
+    stream: TcpStream,
+    role: Role,
+    upgraded: bool,
+    /// The offset of the last message.
+    position: u64,
+    /// The beginning of a frame whose end has not arrived.
+    rest: Vec<u8>,
+}
+
+#[derive(Clone, Copy, PartialEq)]
+enum Role {
+    Publisher,
+    Subscriber,
+}
+
+struct Publisher {
+    peer: usize,
+    issued: u64,
+    text: String,
+    data_tail: String,
+    /// Frames that the socket has not taken yet.
+    out: Vec<u8>,
+    start: Instant,
+}
+
+impl Load {
+    pub(crate) fn new(address: SocketAddr) -> Result<Load> {
+        Ok(Load {
+            epoll: epoll::create(epoll::CreateFlags::CLOEXEC)?,
+            events: Vec::with_capacity(1024),
+            address,
+            peers: Vec::new(),
+            buffer: vec![0; BUFFER_BYTES],
+            seen: Seen {
+                data_tail: wire::data_tail().into_bytes(),
+                ..Seen::default()
+            },
+            publisher: None,
+            writes: 0,
+        })
+    }
+
+    pub(crate) fn seen(&self) -> &Seen {
+        &self.seen
+    }
+
+    pub(crate) fn writes(&self) -> u64 {
+        self.writes
+    }
+
+    /// Opens `count` connections and waits until each has its subscription confirmed.
+    pub(crate) fn subscribe(&mut self, count: usize) -> Result<()> {
+        self.open(count, Role::Subscriber)
+    }
+
+    /// Opens the connection that publishes.
+    pub(crate) fn open_publisher(&mut self) -> Result<()> {
+        self.publisher = Some(Publisher {
+            peer: self.peers.len(),
+            issued: 0,
+            text: String::new(),
+            data_tail: wire::data_tail(),
+            out: Vec::new(),
+            start: Instant::now(),
+        });
+        self.open(1, Role::Publisher)
+    }
+
+    fn open(&mut self, count: usize, role: Role) -> Result<()> {
+        let upgrade = wire::upgrade(&self.address.to_string());
+        let goal = self.peers.len() + count;
+        let deadline = Instant::now() + PATIENCE;
+        while self.seen.live < goal {
+            while self.peers.len() < goal && self.peers.len() - self.seen.live < OPENING_MAX {
+                let mut stream = TcpStream::connect(self.address)?;
+                stream.set_nonblocking(true)?;
+                stream.set_nodelay(true)?;
+                let token = epoll::EventData::new_u64(self.peers.len() as u64);
+                epoll::add(&self.epoll, &stream, token, epoll::EventFlags::IN)?;
+                stream.write_all(upgrade.as_bytes())?;
+                self.peers.push(Peer {
+                    stream,
+                    role,
+                    upgraded: false,
+                    position: 0,
+                    rest: Vec::new(),
+                });
+            }
+            self.turn(Duration::from_millis(10))?;
+            if Instant::now() > deadline {
+                let live = self.seen.live;
+                return Err(format!("{live} of {goal} connections after {PATIENCE:?}").into());
+            }
+        }
+        Ok(())
+    }
+
+    /// Publishes as fast as answers come for the given time, then waits until all has arrived.
+    pub(crate) fn full_speed(&mut self, lasting: Duration) -> Result<()> {
+        let end = Instant::now() + lasting;
+        let deadline = end + PATIENCE;
+        loop {
+            let now = Instant::now();
+            let publisher = self.publisher.as_mut().ok_or("no publisher")?;
+            if now < end {
+                while publisher.issued - self.seen.published < OUTSTANDING_MAX {
+                    publisher.push(publisher.start.elapsed());
+                }
+            } else if publisher.issued == self.seen.published {
+                break;
+            } else if now > deadline {
+                return Err("publishes stay without an answer".into());
+            }
+            self.turn(Duration::from_millis(10))?;
+        }
+        self.drain()
+    }
+
+    /// Publishes `per_second` messages a second for the given time, whatever the answers do, then waits
+    /// until all has arrived. Returns the latencies in microseconds, from the time a message was due until a
+    /// subscriber had it.
+    pub(crate) fn paced(&mut self, per_second: u32, lasting: Duration) -> Result<Vec<u32>> {
+        // The kernel tells user from system time by looking at fixed intervals. A period that is a
+        // multiple of them would make it look at the same phase of each burst, so the due times sway.
+        const SWAY: f64 = 0.4;
+        const GOLDEN: f64 = 0.618_033_988_749_895;
+        let period = 1.0 / f64::from(per_second);
+        let count = (lasting.as_secs_f64() / period) as u32;
+        self.seen.latencies = Some(Vec::new());
+        let first = self
+            .publisher
+            .as_ref()
+            .ok_or("no publisher")?
+            .start
+            .elapsed();
+        for nth in 0..count {
+            let sway = (f64::from(nth) * GOLDEN).fract() * SWAY;
+            let due = first + Duration::from_secs_f64((f64::from(nth) + sway) * period);
+            loop {
+                let publisher = self.publisher.as_mut().ok_or("no publisher")?;
+                let left = due.saturating_sub(publisher.start.elapsed());
+                if left.is_zero() {
+                    publisher.push(due);
+                    break;
+                }
+                // Timers are coarse: the last stretch is spent looking.
+                self.turn(left.saturating_sub(Duration::from_millis(2)))?;
+            }
+        }
+        self.drain()?;
+        Ok(self.seen.latencies.take().unwrap_or_default())
+    }
+
+    /// Publishes one message and waits until every subscriber has it.
+    pub(crate) fn one(&mut self) -> Result<()> {
+        let publisher = self.publisher.as_mut().ok_or("no publisher")?;
+        publisher.push(publisher.start.elapsed());
+        self.drain()
+    }
+
+    /// Waits until every publish has its answer and every subscriber stands at the last of them.
+    fn drain(&mut self) -> Result<()> {
+        let deadline = Instant::now() + PATIENCE;
+        loop {
+            let issued = self
+                .publisher
+                .as_ref()
+                .map_or(0, |publisher| publisher.issued);
+            let head = self.seen.head;
+            let behind = |peer: &&Peer| peer.role == Role::Subscriber && peer.position < head;
+            let waiting = self.peers.iter().filter(behind).count();
+            if issued == self.seen.published && waiting == 0 {
+                return Ok(());
+            }
+            if Instant::now() > deadline {
+                return Err(format!("{waiting} subscribers still wait for {head}").into());
+            }
+            self.turn(Duration::from_millis(10))?;
+        }
+    }
+
+    /// Sends what waits to be sent, then reads wherever something has come, waiting at most so long.
+    fn turn(&mut self, patience: Duration) -> Result<()> {
+        let mut patience = patience;
+        if let Some(publisher) = &mut self.publisher
+            && !publisher.out.is_empty()
+        {
+            self.writes += 1;
+            if !publisher.flush(&self.peers[publisher.peer].stream)? {
+                patience = patience.min(Duration::from_millis(1));
+            }
+        }
+        let timeout = Timespec::try_from(patience)?;
+        self.events.clear();
+        let spare = rustix::buffer::spare_capacity(&mut self.events);
+        match epoll::wait(&self.epoll, spare, Some(&timeout)) {
+            Ok(_) => {}
+            Err(rustix::io::Errno::INTR) => return Ok(()),
+            Err(error) => return Err(error.into()),
+        }
+        let mut own = 0;
+        for event in &self.events {
+            let peer = usize::try_from(event.data.u64())?;
+            let peer = &mut self.peers[peer];
+            if let Some(publisher) = &self.publisher
+                && self.seen.latencies.is_some()
+            {
+                self.seen.now = nanoseconds(publisher.start.elapsed());
+            }
+            own += peer.read(&mut self.buffer, &mut self.seen)?;
+        }
+        self.writes += own;
+        Ok(())
+    }
+}
+
+impl Publisher {
+    fn push(&mut self, due: Duration) {
+        self.issued += 1;
+        let at = nanoseconds(due);
+        wire::publish(self.issued, at, &self.data_tail, &mut self.text);
+        wire::push_client_frame(wire::TEXT, self.text.as_bytes(), &mut self.out);
+    }
+
+    /// Returns whether the socket took everything.
+    fn flush(&mut self, mut stream: &TcpStream) -> Result<bool> {
+        match stream.write(&self.out) {
+            Ok(written) => {
+                self.out.drain(..written);
+            }
+            Err(error) if error.kind() == ErrorKind::WouldBlock => {}
+            Err(error) => return Err(error.into()),
+        }
+        Ok(self.out.is_empty())
+    }
+}
+
+/// A point in time as messages carry it.
+fn nanoseconds(since_start: Duration) -> u64 {
+    wire::AT_BASE + u64::try_from(since_start.as_nanos()).unwrap_or(0)
+}
+
+impl Peer {
+    /// Reads once; returns how many writes it made in answer.
+    fn read(&mut self, buffer: &mut [u8], seen: &mut Seen) -> Result<u64> {
+        let Peer {
+            stream,
+            role,
+            upgraded,
+            position,
+            rest,
+        } = self;
+        let mut out = Vec::new();
+        let open = wire::read_through(&*stream, rest, buffer, |bytes| {
+            let mut used = 0;
+            if !*upgraded {
+                let Some(head) = wire::http_head(bytes) else {
+                    return Ok(0);
+                };
+                wire::check_accepted(&bytes[..head])?;
+                *upgraded = true;
+                used = head;
+                match role {
+                    Role::Publisher => seen.live += 1,
+                    Role::Subscriber => {
+                        let text =
+                            format!(r#"{{"type":"subscribe","id":1,"topic":"{}"}}"#, wire::TOPIC);
+                        wire::push_client_frame(wire::TEXT, text.as_bytes(), &mut out);
+                    }
+                }
+            }
+            while let Some(frame) = wire::next_frame(&mut bytes[used..])? {
+                used += frame.bytes;
+                match frame.opcode {
+                    wire::TEXT => seen.event(frame.payload, position)?,
+                    wire::PING => wire::push_client_frame(wire::PONG, frame.payload, &mut out),
+                    wire::CLOSE => return Err("the server closed a connection".into()),
+                    _ => {}
+                }
+            }
+            Ok(used)
+        })?;
+        if !open {
+            return Err("the server closed a connection without a word".into());
+        }
+        if out.is_empty() {
+            return Ok(0);
+        }
+        // A few bytes on a socket that has next to nothing to send: it takes them.
+        (&*stream).write_all(&out)?;
+        Ok(1)
+    }
+}
+
+impl Seen {
+    fn event(&mut self, text: &[u8], position: &mut u64) -> Result<()> {
+        const EVENT: &[u8] = br#"{"type":""#;
+        let name = text.strip_prefix(EVENT).unwrap_or_default();
+        if name.starts_with(br#"message""#) {
+            return self.message(text, position);
+        }
+        if name.starts_with(br#"published""#) {
+            self.published += 1;
+            self.head = wire::number_after(text, br#""offset":"#).ok_or("no offset")?;
+        } else if name.starts_with(br#"subscribed""#) {
+            self.live += 1;
+            *position = wire::number_after(text, br#""offset":"#).ok_or("no offset")?;
+        } else if name.starts_with(br#"gap""#) {
+            let from = wire::number_after(text, br#""from":"#).ok_or("no from")?;
+            let to = wire::number_after(text, br#""to":"#).ok_or("no to")?;
+            self.advance(from, position)?;
+            self.skipped += to + 1 - from;
+            *position = to;
+        } else if !name.starts_with(br#"welcome""#) {
+            let text = String::from_utf8_lossy(text);
+            return Err(format!("an event that nobody expects: {text}").into());
+        }
+        Ok(())
+    }
+
+    fn message(&mut self, text: &[u8], position: &mut u64) -> Result<()> {
+        const USUAL: &[u8] = br#"{"type":"message","topic":"bench","offset":"#;
+        let offset = match text.strip_prefix(USUAL) {
+            Some(rest) => wire::number(rest),
+            // The first message of a topic names the epoch as well.
+            None => wire::number_after(text, br#""offset":"#),
+        };
+        self.advance(offset.ok_or("a message without offset")?, position)?;
+        if !text.ends_with(&self.data_tail) {
+            let text = String::from_utf8_lossy(text);
+            return Err(format!("data that nobody published: {text}").into());
+        }
+        self.messages += 1;
+        if let Some(latencies) = &mut self.latencies {
+            let at = wire::at(text, &self.data_tail).ok_or("a message without its time")?;
+            let micros = self.now.saturating_sub(at) / 1000;
+            latencies.push(u32::try_from(micros).unwrap_or(u32::MAX));
+        }
+        Ok(())
+    }
+
+    /// Moves `position` to `offset`, counting what was left out on the way.
+    fn advance(&mut self, offset: u64, position: &mut u64) -> Result<()> {
+        let between = offset.checked_sub(*position + 1);
+        let between = between.ok_or_else(|| format!("{offset} came after {position}"))?;
+        self.lost += between;
+        *position = offset;
+        Ok(())
+    }
+}

@@ -1,0 +1,231 @@
+//! The bytes that the load generator and the floor share: frames, the handshake, the bench's own data.
+//!
+//! Only what RFC 6455 makes of short, unfragmented messages; nothing here decides.
+
+use std::io::{ErrorKind, Read};
+
+use crate::Result;
+
+pub(crate) const TEXT: u8 = 1;
+pub(crate) const CLOSE: u8 = 8;
+pub(crate) const PING: u8 = 9;
+pub(crate) const PONG: u8 = 10;
+
+pub(crate) const TOPIC: &str = "bench";
+
+/// The example key of RFC 6455, 1.3, and what a server has to make of it.
+const KEY: &str = "dGhlIHNhbXBsZSBub25jZQ==";
+const ACCEPT: &str = "s3pPLMBiTxaQ9kYGzzhZRbK+xOo=";
+
+/// Bytes of `data` in each message, quotes and braces included.
+pub(crate) const DATA_BYTES: usize = 128;
+
+/// Times are written with this many digits, so that all messages are equally long.
+const AT_DIGITS: usize = 16;
+
+/// What is added to times to make them that long.
+pub(crate) const AT_BASE: u64 = 1_000_000_000_000_000;
+
+/// A frame that stands complete in a buffer.
+pub(crate) struct Frame<'a> {
+    pub(crate) opcode: u8,
+    /// Unmasked.
+    pub(crate) payload: &'a mut [u8],
+    /// Bytes of the whole frame, header included.
+    pub(crate) bytes: usize,
+}
+
+/// The first frame of `bytes`, or `None` while it is not complete.
+///
+/// # Errors
+///
+/// When it is fragmented or has reserved bits: nobody asked for either.
+pub(crate) fn next_frame(bytes: &mut [u8]) -> Result<Option<Frame<'_>>> {
+    let &[first, second, ..] = &*bytes else {
+        return Ok(None);
+    };
+    if first & 0xf0 != 0x80 {
+        return Err(format!("a frame begins with {first:#04x}").into());
+    }
+    let (len, mut head) = match second & 0x7f {
+        126 => match bytes.get(2..4) {
+            Some(&[a, b]) => (usize::from(u16::from_be_bytes([a, b])), 4),
+            _ => return Ok(None),
+        },
+        127 => match bytes.get(2..10) {
+            Some(long) => {
+                let long = u64::from_be_bytes(long.try_into()?);
+                (usize::try_from(long)?, 10)
+            }
+            None => return Ok(None),
+        },
+        short => (usize::from(short), 2),
+    };
+    let mut mask = None;
+    if second & 0x80 != 0 {
+        let Some(key) = bytes.get(head..head + 4) else {
+            return Ok(None);
+        };
+        mask = Some(<[u8; 4]>::try_from(key)?);
+        head += 4;
+    }
+    let end = head.checked_add(len).ok_or("a frame without end")?;
+    let Some(payload) = bytes.get_mut(head..end) else {
+        return Ok(None);
+    };
+    if let Some(mask) = mask {
+        apply(mask, payload);
+    }
+    Ok(Some(Frame {
+        opcode: first & 0x0f,
+        payload,
+        bytes: end,
+    }))
+}
+
+/// Appends a frame as a server sends it: unmasked.
+pub(crate) fn push_server_frame(opcode: u8, payload: &[u8], out: &mut Vec<u8>) {
+    push_head(opcode, payload.len(), 0, out);
+    out.extend_from_slice(payload);
+}
+
+/// Appends a frame as a client sends it: masked.
+pub(crate) fn push_client_frame(opcode: u8, payload: &[u8], out: &mut Vec<u8>) {
+    const MASK: [u8; 4] = [0x37, 0xfa, 0x21, 0x3d];
+    push_head(opcode, payload.len(), 0x80, out);
+    out.extend_from_slice(&MASK);
+    let start = out.len();
+    out.extend_from_slice(payload);
+    apply(MASK, &mut out[start..]);
+}
+
+fn push_head(opcode: u8, len: usize, masked: u8, out: &mut Vec<u8>) {
+    out.push(0x80 | opcode);
+    if let Ok(short @ 0..=125) = u8::try_from(len) {
+        out.push(masked | short);
+    } else if let Ok(long) = u16::try_from(len) {
+        out.push(masked | 126);
+        out.extend_from_slice(&long.to_be_bytes());
+    } else {
+        out.push(masked | 127);
+        out.extend_from_slice(&(len as u64).to_be_bytes());
+    }
+}
+
+fn apply(mask: [u8; 4], payload: &mut [u8]) {
+    for (byte, key) in payload.iter_mut().zip(mask.iter().cycle()) {
+        *byte ^= key;
+    }
+}
+
+/// The request that opens a connection.
+pub(crate) fn upgrade(host: &str) -> String {
+    format!(
+        "GET /ws HTTP/1.1\r\nHost: {host}\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n\
+         Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: {KEY}\r\n\
+         Sec-WebSocket-Protocol: fanfare.v1.json\r\n\r\n"
+    )
+}
+
+/// The answer to a request that [`upgrade`] made: the floor knows its only client.
+pub(crate) fn accepted() -> String {
+    format!(
+        "HTTP/1.1 101 Switching Protocols\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n\
+         Sec-WebSocket-Accept: {ACCEPT}\r\nSec-WebSocket-Protocol: fanfare.v1.json\r\n\r\n"
+    )
+}
+
+/// Bytes of the HTTP head at the start of `bytes`, once it is complete.
+pub(crate) fn http_head(bytes: &[u8]) -> Option<usize> {
+    find(bytes, b"\r\n\r\n").map(|at| at + 4)
+}
+
+/// # Errors
+///
+/// When the answer to [`upgrade`] is not the one that RFC 6455, 4.2.2 asks for.
+pub(crate) fn check_accepted(head: &[u8]) -> Result<()> {
+    if head.starts_with(b"HTTP/1.1 101 ") && find(head, ACCEPT.as_bytes()).is_some() {
+        return Ok(());
+    }
+    let head = String::from_utf8_lossy(head);
+    Err(format!("the upgrade was refused: {}", head.trim_end()).into())
+}
+
+/// The command that publishes message `id`, due at `at` (nanoseconds since [`AT_BASE`]).
+pub(crate) fn publish(id: u64, at: u64, data_tail: &str, out: &mut String) {
+    use std::fmt::Write as _;
+    out.clear();
+    // Infallible: the writer is a String.
+    let _ = write!(
+        out,
+        r#"{{"type":"publish","id":{id},"topic":"{TOPIC}","data":{{"at":{at}{data_tail}"#
+    );
+}
+
+/// What follows the time in every publish and every message: the rest of the data, and the brace that
+/// closes the envelope. Keys are in alphabetical order, so that a broker that sorts them changes nothing.
+pub(crate) fn data_tail() -> String {
+    const AROUND: usize = r#"{"at":,"pad":""}"#.len() + AT_DIGITS;
+    format!(r#","pad":"{}"}}}}"#, "x".repeat(DATA_BYTES - AROUND))
+}
+
+/// The time in a message that ends with `data_tail` (see [`data_tail`]).
+pub(crate) fn at(message: &[u8], data_tail: &[u8]) -> Option<u64> {
+    let end = message.len().checked_sub(data_tail.len())?;
+    let start = end.checked_sub(AT_DIGITS)?;
+    number(&message[start..end])
+}
+
+/// The number behind the first `key` in `payload`.
+pub(crate) fn number_after(payload: &[u8], key: &[u8]) -> Option<u64> {
+    let at = find(payload, key)? + key.len();
+    number(&payload[at..])
+}
+
+/// The decimal number that `text` begins with.
+pub(crate) fn number(text: &[u8]) -> Option<u64> {
+    let digits = text.iter().take_while(|byte| byte.is_ascii_digit());
+    let mut any = false;
+    let value = digits.fold(0u64, |value, digit| {
+        any = true;
+        value.wrapping_mul(10).wrapping_add(u64::from(digit - b'0'))
+    });
+    any.then_some(value)
+}
+
+pub(crate) fn find(text: &[u8], what: &[u8]) -> Option<usize> {
+    text.windows(what.len()).position(|window| window == what)
+}
+
+/// Reads once, behind the `rest` of earlier reads, and hands all of it to `take`, which says how much it
+/// used; what it did not becomes the new `rest`. Returns `false` once the peer has closed.
+///
+/// One buffer serves all connections; one that waits for nothing half received holds no memory.
+pub(crate) fn read_through(
+    mut stream: impl Read,
+    rest: &mut Vec<u8>,
+    buffer: &mut [u8],
+    take: impl FnOnce(&mut [u8]) -> Result<usize>,
+) -> Result<bool> {
+    let kept = rest.len();
+    let room = buffer.get_mut(kept..).filter(|room| !room.is_empty());
+    let room = room.ok_or("a frame larger than the buffer")?;
+    let read = match stream.read(room) {
+        Ok(0) => return Ok(false),
+        Ok(read) => read,
+        Err(error) if matches!(error.kind(), ErrorKind::WouldBlock | ErrorKind::Interrupted) => {
+            return Ok(true);
+        }
+        Err(error) => return Err(error.into()),
+    };
+    buffer[..kept].copy_from_slice(rest);
+    let filled = kept + read;
+    let used = take(&mut buffer[..filled])?;
+    if used == filled {
+        *rest = Vec::new();
+    } else {
+        rest.clear();
+        rest.extend_from_slice(&buffer[used..filled]);
+    }
+    Ok(true)
+}
