@@ -132,14 +132,13 @@ pub(crate) fn tables(record: &Record, scenario: &Scenario, pinned: bool) -> Stri
         scenario.subscribers,
         wire::DATA_BYTES
     );
-    let columns: [Column; 7] = [
+    let columns: [Column; 6] = [
         ("CPU s per million deliveries", |s| Some(full_total(s))),
         ("user", |s| Some(s.full.cost.user)),
         ("system", |s| Some(s.full.cost.system)),
         ("deliveries/s", |s| Some(s.full.per_second)),
         ("messages per write", |s| s.full.per_write),
-        ("server busy", |s| Some(s.full.server_busy)),
-        ("load busy", |s| Some(s.full.load_busy)),
+        ("server busy", |s| Some(s.full.busy)),
     ];
     text += &figures(record, &columns);
 

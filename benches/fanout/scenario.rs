@@ -1,6 +1,5 @@
 //! What is done to each server, and what is read off it.
 
-use std::process;
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -42,9 +41,8 @@ pub(crate) struct FullSpeed {
     pub(crate) cost: Cost,
     pub(crate) per_second: f64,
     pub(crate) per_write: Option<f64>,
-    /// Share of the time that each side was busy.
-    pub(crate) server_busy: f64,
-    pub(crate) load_busy: f64,
+    /// Share of the time that the server was busy; below one, the load held it up.
+    pub(crate) busy: f64,
 }
 
 pub(crate) struct Paced {
@@ -89,7 +87,7 @@ impl Scenario {
 
     pub(crate) fn run(&self, kind: Kind, cores: Option<Cores>) -> Result<Sample> {
         let server = Server::start(kind, cores)?;
-        let mut load = Load::new(server.address)?;
+        let mut load = Load::new(server.address, cores.is_some())?;
         load.subscribe(self.subscribers)?;
         load.open_publisher()?;
         load.full_speed(self.warm_up)?;
@@ -100,7 +98,7 @@ impl Scenario {
         drop(server);
         // Of its own: what the others have left behind in a server's allocator would hide in the sum.
         let server = Server::start(kind, cores)?;
-        let idle = self.idle(&server)?;
+        let idle = self.idle(&server, cores.is_some())?;
         Ok(Sample {
             full,
             paced,
@@ -117,7 +115,6 @@ impl Scenario {
         let deliveries = after.deliveries(&before)?;
         let elapsed = (after.at - before.at).as_secs_f64();
         let server = after.server - before.server;
-        let own = after.load - before.load;
         let segments = after.segments.zip(before.segments);
         let writes = segments.and_then(|(after, before)| after.checked_sub(before));
         Ok(FullSpeed {
@@ -126,8 +123,7 @@ impl Scenario {
             per_write: writes
                 .filter(|writes| *writes > 0)
                 .map(|writes| deliveries / writes as f64),
-            server_busy: server.total().as_secs_f64() / elapsed,
-            load_busy: own.total().as_secs_f64() / elapsed,
+            busy: server.total().as_secs_f64() / elapsed,
         })
     }
 
@@ -150,8 +146,8 @@ impl Scenario {
         })
     }
 
-    fn idle(&self, server: &Server) -> Result<Idle> {
-        let mut load = Load::new(server.address)?;
+    fn idle(&self, server: &Server, restless: bool) -> Result<Idle> {
+        let mut load = Load::new(server.address, restless)?;
         thread::sleep(self.settle);
         let resident = proc::resident(server.pid())?;
         let before = Cpu::of(server.pid())?;
@@ -186,7 +182,6 @@ impl Cost {
 struct Moment {
     at: Instant,
     server: Cpu,
-    load: Cpu,
     messages: u64,
     /// Segments sent by anyone but the load.
     segments: Option<u64>,
@@ -197,7 +192,6 @@ impl Moment {
         Ok(Moment {
             at: Instant::now(),
             server: Cpu::of(server.pid())?,
-            load: Cpu::of(process::id())?,
             messages: load.seen().messages,
             segments: proc::segments().and_then(|all| all.checked_sub(load.writes())),
         })
