@@ -5,9 +5,11 @@ import { Spark } from './spark.js';
 
 const WINDOW_MS = 120_000;
 /** A young page shows a shorter window, so that its first lines are not a dot at the edge. */
-const WINDOW_MS_MIN = 30_000;
+const WINDOW_MS_MIN = 12_000;
 /** `$stats` comes once a second; more than this between two of them is a hole in the line. */
 const HOLE_MS = 3500;
+/** A steady figure runs below the top of its tile, so that a rise has room to be seen. */
+const HEADROOM = 1.25;
 
 /** Per second, of a total: what was added since the event before. */
 const perSecond = (name) => (now, before) => ((now[name] - before[name]) * 1000) / (now.uptime_ms - before.uptime_ms);
@@ -20,11 +22,11 @@ const FIGURES = [
   { name: 'deliveries', label: 'Deliveries', per: 'per second', large: true, least: 5, form: rate, value: perSecond('delivered'), detail: (s) => `${joined(count(s.delivered))} in all` },
   { name: 'publishes', label: 'Publishes', per: 'per second', large: true, least: 5, form: rate, value: perSecond('published'), detail: (s) => `${joined(count(s.published))} in all` },
   { name: 'bytes', label: 'Bytes out', per: 'per second', large: true, least: 1024, form: bytes, value: perSecond('delivered_bytes'), detail: (s) => `${joined(bytes(s.delivered_bytes))} in all` },
-  { name: 'connections', label: 'Connections', least: 2, form: count, value: level('connections'), detail: (s) => `${each(s.subscriptions, s.connections)} subs each` },
+  { name: 'connections', label: 'Connections', least: 2, form: count, value: level('connections'), detail: (s, peak) => `peak ${joined(count(peak))}` },
   { name: 'subscriptions', label: 'Subscriptions', least: 2, form: count, value: level('subscriptions'), detail: (s) => `${each(s.subscriptions, s.topics)} per topic` },
   { name: 'topics', label: 'Topics', least: 2, form: count, value: level('topics'), detail: (s) => `${joined(bytes(s.retained_bytes))} held` },
   { name: 'cpu', label: 'CPU', least: 10, form: percent, value: perSecond('cpu_ms'), scale: 0.1, detail: (s) => plural(s.shards, 'shard', 'shards') },
-  { name: 'memory', label: 'Memory', least: 1024, form: bytes, value: level('memory_bytes'), headroom: 1.3, detail: (s) => (s.connections === 0 ? 'resident' : `${joined(bytes(s.memory_bytes / s.connections))} each`) },
+  { name: 'memory', label: 'Memory', least: 1024, form: bytes, value: level('memory_bytes'), detail: () => 'resident' },
   { name: 'gaps', label: 'Gaps', least: 1, form: count, value: level('gaps'), change: true, detail: (s) => `${joined(count(s.skipped))} skipped` },
 ];
 
@@ -52,7 +54,6 @@ class Figure {
   take(now, before, at) {
     const kind = this.#kind;
     const value = kind.value.length < 2 ? kind.value(now) : before && kind.value(now, before);
-    this.#text = kind.detail(now);
     if (value !== undefined) {
       // A gap is an event: its line shows when it happened, its figure how many there were.
       const drawn = kind.change ? Math.max(0, value - (before?.[kind.name] ?? value)) : value * (kind.scale ?? 1);
@@ -62,7 +63,8 @@ class Figure {
     const first = this.#samples[0]?.at ?? at;
     this.#window = { from: at - Math.max(WINDOW_MS_MIN, at - first), to: at };
     const top = Math.max(0, ...this.#samples.map((sample) => sample.value));
-    this.#spark.draw(this.#samples, { ...this.#window, least: Math.max(kind.least, top * (kind.headroom ?? 1.1)), hole: HOLE_MS });
+    this.#text = kind.detail(now, top);
+    this.#spark.draw(this.#samples, { ...this.#window, least: Math.max(kind.least, top * HEADROOM), hole: HOLE_MS });
     if (kind.change) this.node.classList.toggle('alarm', top > 0);
     this.#show();
   }

@@ -63,7 +63,7 @@ export function parse(text) {
   });
 }
 
-/** Yields `[class, text]` for a JSON value; `indent` of 0 means one line. */
+/** Yields `[class, text]` for a JSON value; `indent` of 0 means one line, for reading: plain keys lose their quotes. */
 function* tokens(value, indent, depth = 0) {
   const line = (n) => (indent === 0 ? '' : `\n${' '.repeat(indent * n)}`);
   const between = indent === 0 ? ', ' : ',';
@@ -80,7 +80,7 @@ function* tokens(value, indent, depth = 0) {
     for (const [at, [key, inner]] of entries.entries()) {
       yield ['', (at === 0 ? '' : between) + line(depth + 1)];
       if (!list) {
-        yield ['key', JSON.stringify(key)];
+        yield ['key', indent === 0 && /^[\p{L}_][\p{L}\p{N}_]*$/u.test(key) ? key : JSON.stringify(key)];
         yield ['', ': '];
       }
       yield* tokens(inner, indent, depth + 1);

@@ -6,6 +6,15 @@ const WIDTH = 100;
 const HEIGHT = 30;
 /** Kept free at each edge, so that a stroke at the very top or bottom is not cut. */
 const MARGIN = 2;
+/** A gradient is found by a name that is unique in the page. */
+let fades = 0;
+
+function part(name, attributes, ...children) {
+  const made = document.createElementNS(SVG, name);
+  for (const [key, value] of Object.entries(attributes)) made.setAttribute(key, value);
+  made.append(...children);
+  return made;
+}
 
 export class Spark {
   #area;
@@ -14,17 +23,12 @@ export class Spark {
   #cursor;
 
   constructor() {
-    this.svg = document.createElementNS(SVG, 'svg');
-    this.svg.setAttribute('viewBox', `0 0 ${WIDTH} ${HEIGHT}`);
-    this.svg.setAttribute('preserveAspectRatio', 'none');
-    this.svg.setAttribute('class', 'spark');
-    this.svg.setAttribute('aria-hidden', 'true');
-    [this.#area, this.#line, this.#cursor, this.#end] = ['area', 'line', 'cursor', 'end'].map((name) => {
-      const path = document.createElementNS(SVG, 'path');
-      path.setAttribute('class', name);
-      this.svg.append(path);
-      return path;
-    });
+    const id = `fade-${(fades += 1)}`;
+    const fade = part('linearGradient', { id, gradientUnits: 'userSpaceOnUse', x1: 0, y1: 0, x2: 0, y2: HEIGHT }, part('stop', { offset: 0 }), part('stop', { offset: 1 }));
+    this.#area = part('path', { class: 'area', fill: `url(#${id})` });
+    [this.#line, this.#cursor, this.#end] = ['line', 'cursor', 'end'].map((name) => part('path', { class: name, fill: 'none' }));
+    const box = { class: 'spark', viewBox: `0 0 ${WIDTH} ${HEIGHT}`, preserveAspectRatio: 'none', 'aria-hidden': 'true' };
+    this.svg = part('svg', box, fade, this.#area, this.#line, this.#cursor, this.#end);
   }
 
   /**

@@ -46,7 +46,8 @@ function topicOf(name) {
 
 const wellFormed = (name) => typeof name === 'string' && name.length > 0 && name.length < 256 && name.split('.').every((part) => part !== '') && !/[\s\p{Cc}]/u.test(name);
 
-function publish(name, data) {
+/** `text` is the data as its JSON publisher wrote it: parsed and written again, large integers lose digits. */
+function publish(name, data, text = JSON.stringify(data)) {
   const topic = topicOf(name);
   topic.offset += 1;
   if (!name.startsWith('$')) totals.published += 1;
@@ -54,12 +55,12 @@ function publish(name, data) {
   for (const connection of connections) {
     if (![...connection.filters].some((filter) => covers(filter, name))) continue;
     totals.delivered += 1;
-    totals.delivered_bytes += connection.tell(event);
+    totals.delivered_bytes += connection.tell(event, text);
   }
   return { topic: name, epoch: topic.epoch, offset: topic.offset };
 }
 
-function carryOut(connection, command) {
+function carryOut(connection, command, text) {
   const { type, id, topic } = command;
   const refuse = (code, message) => connection.tell({ type: 'error', id, topic, code, message });
   switch (type) {
@@ -75,7 +76,7 @@ function carryOut(connection, command) {
     case 'publish': {
       if (!wellFormed(topic) || /[*>]/.test(topic)) return refuse('bad_topic', 'wildcards name no topic');
       if (topic.startsWith('$')) return refuse('forbidden', 'names that begin with $ belong to the server');
-      const position = publish(topic, command.data);
+      const position = publish(topic, command.data, text);
       return id !== undefined && connection.tell({ type: 'published', id, ...position });
     }
     case 'ping':
@@ -116,7 +117,7 @@ const server = createServer(async (request, response) => {
   }
 });
 
-const sockets = new WebSocketServer({ noServer: true, handleProtocols: (offered) => ['fanfare.v1.json', 'fanfare.v1.msgpack'].find((known) => offered.has(known)) ?? false });
+const sockets = new WebSocketServer({ noServer: true, handleProtocols: (offered) => [...offered].find((name) => /^fanfare\.v1\.(json|msgpack)$/.test(name)) ?? false });
 server.on('upgrade', (request, socket, head) => {
   const origin = request.headers.origin;
   const loopback = (host) => /^(127\.\d+\.\d+\.\d+|localhost|\[::1\])$/.test(host);
@@ -127,8 +128,10 @@ server.on('upgrade', (request, socket, head) => {
     const connection = {
       ws,
       filters: new Set(),
-      tell(event) {
-        const bytes = packed ? encode(event) : JSON.stringify(event);
+      tell(event, text) {
+        const { data: _, ...envelope } = event;
+        const json = () => (text === undefined ? JSON.stringify(event) : `${JSON.stringify(envelope).slice(0, -1)},"data":${text}}`);
+        const bytes = packed ? encode(event) : json();
         ws.send(bytes);
         return bytes.length;
       },
@@ -137,7 +140,9 @@ server.on('upgrade', (request, socket, head) => {
     ws.on('close', () => connections.delete(connection));
     ws.on('message', (bytes, binary) => {
       const frame = binary ? decode(new Uint8Array(bytes)) : JSON.parse(bytes);
-      for (const command of Array.isArray(frame) ? frame : [frame]) carryOut(connection, command);
+      // The page writes `data` last.
+      const text = !binary && frame.type === 'publish' ? /"data":(.*)\}$/s.exec(bytes)?.[1] : undefined;
+      for (const command of Array.isArray(frame) ? frame : [frame]) carryOut(connection, command, text);
     });
     connection.tell({ type: 'welcome', protocol: 1, connection: randomBytes(6).toString('hex'), resume: randomBytes(16).toString('hex'), heartbeat_ms: 25_000, max_message_bytes: 65_536 });
   });
