@@ -1,0 +1,350 @@
+//! The handle an embedding service holds: publish and subscribe without a socket.
+
+use std::fmt;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Instant;
+
+use bytes::Bytes;
+use serde::Serialize;
+
+use super::message::{ConnectionId, Message};
+use super::options::{BrokerOptions, History, TopicRule};
+use super::registry::{Placed, Refused, Registry, TooManyTopics, mix};
+use super::subscription::{SubscribeError, Subscription};
+use super::topic::Topic;
+use crate::protocol::{Data, DataError, Epoch, Filter, TopicError, TopicName};
+
+/// A pub/sub broker. Cloning is cheap and gives another handle to the same one.
+///
+/// Topics come into being when somebody publishes or subscribes to them, and go when nothing of them
+/// is retained, nobody follows them and they have lingered for a while.
+///
+/// # Examples
+///
+/// ```
+/// # #[tokio::main(flavor = "current_thread")]
+/// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+/// use fanfare::{Broker, Delivery};
+///
+/// let broker = Broker::new();
+/// let mut prices = broker.subscribe("prices.*")?;
+/// let published = broker.publish("prices.btc", &serde_json::json!({"bid": 1.5})).await?;
+/// assert_eq!(published.offset, 1);
+///
+/// match prices.next().await {
+///     Delivery::Message(message) => {
+///         assert_eq!(message.topic(), "prices.btc");
+///         assert_eq!(message.json(), br#"{"bid":1.5}"#.as_slice());
+///     }
+///     // A subscription that is read too slowly is told what it missed, see `Subscription`.
+///     Delivery::Gap(gap) => println!("missed {} to {}", gap.from, gap.to),
+/// }
+/// # Ok(()) }
+/// ```
+#[derive(Clone)]
+pub struct Broker {
+    core: Arc<Core>,
+}
+
+#[derive(Debug)]
+pub(crate) struct Core {
+    registry: Registry,
+    started: Instant,
+    connection_seed: u64,
+    connections: AtomicU64,
+}
+
+/// Where a message stands.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Published {
+    /// The topic's numbering. It changes when the topic is removed and born anew.
+    pub epoch: Epoch,
+    /// The message's place in it; the first one has 1.
+    pub offset: u64,
+}
+
+/// Why a message was not published.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum PublishError {
+    /// The topic's name breaks the grammar. The caller's fault.
+    #[error(transparent)]
+    Topic(#[from] TopicError),
+    /// The payload cannot be carried in both encodings. The caller's fault.
+    #[error(transparent)]
+    Data(#[from] DataError),
+    /// The payload is larger than a message may be. The caller's fault.
+    #[error("payload of {bytes} bytes is larger than the limit of {limit}")]
+    TooLarge {
+        /// What the payload takes in its encoding.
+        bytes: usize,
+        /// What it may take.
+        limit: usize,
+    },
+    /// The broker holds as many topics as it may, and this would be one more.
+    #[error("as many topics as the broker may hold")]
+    TooManyTopics,
+}
+
+/// Why a message was not published at once.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum TryPublishError {
+    /// The shards that serve this topic are behind by the whole fan-out window. The payload comes
+    /// back; try again later, or wait with [`Publisher::publish`].
+    #[error("the topic's subscribers are being served, there is no room yet")]
+    Full(Data),
+    /// It can never be published as it is.
+    #[error(transparent)]
+    Refused(#[from] PublishError),
+}
+
+impl Broker {
+    /// A broker with the default settings.
+    pub fn new() -> Self {
+        Builder::default().build()
+    }
+
+    /// Settings first.
+    pub fn builder() -> Builder {
+        Builder::default()
+    }
+
+    /// Publishes anything that serializes; subscribers get it as JSON or MessagePack, as they asked.
+    ///
+    /// Waits while the topic's shards are behind, so that a busy server slows its publishers down
+    /// instead of losing messages.
+    ///
+    /// # Errors
+    ///
+    /// [`PublishError`]: an illegal name, a payload that one of the encodings cannot carry (map keys
+    /// that are not strings, NaN, deeper than 128 levels), one that is too large, too many topics.
+    ///
+    /// # Cancel safety
+    ///
+    /// Dropped before it is done, the message has not been published.
+    pub async fn publish<T: Serialize + ?Sized>(&self, topic: &str, data: &T) -> Result<Published, PublishError> {
+        self.publisher(topic)?.publish(data).await
+    }
+
+    /// Publishes a payload that is already JSON or MessagePack: `Data::json(..)`, `Data::msgpack(..)`.
+    ///
+    /// # Errors
+    ///
+    /// As [`publish`](Self::publish).
+    ///
+    /// # Cancel safety
+    ///
+    /// As [`publish`](Self::publish).
+    pub async fn publish_data(&self, topic: &str, data: Data) -> Result<Published, PublishError> {
+        self.publisher(topic)?.publish_data(data).await
+    }
+
+    /// A handle to one topic, for publishing to it often: it finds the topic once.
+    ///
+    /// # Errors
+    ///
+    /// [`PublishError::Topic`] and [`PublishError::TooManyTopics`].
+    pub fn publisher(&self, topic: &str) -> Result<Publisher, PublishError> {
+        let name = TopicName::parse(topic)?;
+        let topic = self.core.registry.topic(&name, self.now_ms())?;
+        Ok(Publisher { broker: self.clone(), topic })
+    }
+
+    /// Follows a topic or a pattern from now on.
+    ///
+    /// # Errors
+    ///
+    /// [`SubscribeError`]: an illegal name or pattern, or too many topics.
+    pub fn subscribe(&self, filter: &str) -> Result<Subscription, SubscribeError> {
+        Subscription::new(self.clone(), Filter::parse(filter)?)
+    }
+
+    pub(crate) fn registry(&self) -> &Registry {
+        &self.core.registry
+    }
+
+    /// A number for a connection: unique in this process and hard to guess.
+    pub(crate) fn next_connection(&self) -> ConnectionId {
+        let count = self.core.connections.fetch_add(1, Ordering::Relaxed);
+        ConnectionId(mix(self.core.connection_seed.wrapping_add(count)))
+    }
+
+    /// Milliseconds since the broker was built.
+    pub(crate) fn now_ms(&self) -> u64 {
+        // An unsigned 64-bit count of milliseconds lasts longer than the machine.
+        self.core.started.elapsed().as_millis() as u64
+    }
+}
+
+impl Default for Broker {
+    fn default() -> Self {
+        Broker::new()
+    }
+}
+
+impl fmt::Debug for Broker {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Broker")
+            .field("topics", &self.core.registry.topics())
+            .field("retained_bytes", &self.core.registry.retained_bytes())
+            .finish_non_exhaustive()
+    }
+}
+
+/// One topic of a broker, kept for publishing to it.
+///
+/// Holding one does not keep the topic from being removed when it is idle; the next message brings
+/// it back, with a new epoch.
+#[derive(Clone, Debug)]
+pub struct Publisher {
+    broker: Broker,
+    topic: Arc<Topic>,
+}
+
+impl Publisher {
+    /// The topic's name.
+    pub fn topic(&self) -> &str {
+        self.topic.name()
+    }
+
+    /// Publishes anything that serializes, see [`Broker::publish`].
+    ///
+    /// # Errors
+    ///
+    /// As [`Broker::publish`].
+    ///
+    /// # Cancel safety
+    ///
+    /// Dropped before it is done, the message has not been published.
+    pub async fn publish<T: Serialize + ?Sized>(&self, data: &T) -> Result<Published, PublishError> {
+        self.publish_data(Data::from_serialize(data)?).await
+    }
+
+    /// Publishes a payload that is already encoded.
+    ///
+    /// # Errors
+    ///
+    /// As [`Broker::publish`].
+    ///
+    /// # Cancel safety
+    ///
+    /// Dropped before it is done, the message has not been published.
+    pub async fn publish_data(&self, data: Data) -> Result<Published, PublishError> {
+        match self.attempt(data)? {
+            Ok(published) => Ok(published),
+            Err((topic, message)) => {
+                let placed = self.broker.registry().publish_when_room(topic, message, || self.broker.now_ms()).await?;
+                Ok(placed.into())
+            }
+        }
+    }
+
+    /// Publishes now or not at all.
+    ///
+    /// # Errors
+    ///
+    /// [`TryPublishError::Full`] hands the payload back; otherwise as [`Broker::publish`].
+    pub fn try_publish(&self, data: Data) -> Result<Published, TryPublishError> {
+        self.attempt(data)?.map_err(|(_, message)| TryPublishError::Full(message.data().clone()))
+    }
+
+    fn attempt(&self, data: Data) -> Result<Result<Published, (Arc<Topic>, Arc<Message>)>, PublishError> {
+        let registry = self.broker.registry();
+        let limit = registry.options().message_bytes_max;
+        let bytes = data.bytes().len();
+        if bytes > limit {
+            return Err(PublishError::TooLarge { bytes, limit });
+        }
+        let now_ms = self.broker.now_ms();
+        let message = Arc::new(Message::new(self.topic.name().len(), data, None, now_ms));
+        match registry.publish(Arc::clone(&self.topic), message, now_ms) {
+            Ok(placed) => Ok(Ok(placed.into())),
+            Err(Refused::Full(topic, message)) => Ok(Err((topic, message))),
+            Err(Refused::TooManyTopics) => Err(PublishError::TooManyTopics),
+        }
+    }
+}
+
+impl From<Placed> for Published {
+    fn from(placed: Placed) -> Self {
+        Published { epoch: placed.topic.epoch(), offset: placed.seq.0 }
+    }
+}
+
+impl From<TooManyTopics> for PublishError {
+    fn from(_: TooManyTopics) -> Self {
+        PublishError::TooManyTopics
+    }
+}
+
+/// Settings of a [`Broker`].
+#[derive(Clone, Debug, Default)]
+#[must_use]
+pub struct Builder {
+    options: BrokerOptions,
+}
+
+impl Builder {
+    /// How much of their past topics keep, unless a rule says otherwise.
+    ///
+    /// Trades memory for how far a slow subscriber can catch up.
+    pub fn history(mut self, history: History) -> Self {
+        self.options.history = history;
+        self
+    }
+
+    /// A history of its own for some topics. The first rule that matches a topic's name, in the order
+    /// of the calls, decides.
+    pub fn topic_rule(mut self, rule: TopicRule) -> Self {
+        self.options.rules.push(rule);
+        self
+    }
+
+    /// How many topics there may be. The default is 1,000,000, at a few hundred bytes each.
+    pub fn topics_max(mut self, topics: usize) -> Self {
+        self.options.topics_max = topics;
+        self
+    }
+
+    /// How many bytes all histories together may take. The default is 256 MiB. Beyond it the topics
+    /// that were published to least recently lose theirs first.
+    pub fn retained_bytes_max(mut self, bytes: usize) -> Self {
+        self.options.retained_bytes_max = bytes;
+        self
+    }
+
+    /// How large a payload, and a frame from a client, may be. The default is 64 KiB.
+    pub fn message_bytes_max(mut self, bytes: usize) -> Self {
+        self.options.message_bytes_max = bytes;
+        self
+    }
+
+    /// How long a topic stays that is empty and followed by nobody, in milliseconds. The default is a
+    /// minute, so that a reconnecting client still finds its place.
+    pub fn linger_ms(mut self, ms: u64) -> Self {
+        self.options.linger_ms = ms;
+        self
+    }
+
+    /// Builds the broker.
+    ///
+    /// # Panics
+    ///
+    /// When the operating system has no randomness to give: epochs must never repeat.
+    pub fn build(self) -> Broker {
+        let seed = || getrandom::u64().expect("the operating system gives randomness");
+        let registry = Registry::new(self.options, seed());
+        Broker { core: Arc::new(Core { registry, started: Instant::now(), connection_seed: seed(), connections: AtomicU64::new(0) }) }
+    }
+}
+
+/// A payload from bytes that hold JSON, for the common case of text at hand.
+impl TryFrom<&str> for Data {
+    type Error = DataError;
+
+    fn try_from(json: &str) -> Result<Self, DataError> {
+        Data::json(Bytes::copy_from_slice(json.as_bytes()))
+    }
+}

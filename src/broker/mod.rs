@@ -1,0 +1,23 @@
+//! The broker: topics, what they remember, and who is told.
+//!
+//! Knows no socket and no runtime, and below the [`Broker`] handle no clock either: `now` is an
+//! argument. Receivers (shards, in-process subscriptions) follow topics; how a shard serves a
+//! thousand connections is its own business.
+
+mod handle;
+mod inbox;
+mod message;
+mod options;
+mod pattern_tree;
+mod registry;
+mod subscription;
+mod topic;
+
+pub use handle::{Broker, Builder, PublishError, Published, Publisher, TryPublishError};
+pub(crate) use inbox::{Behind, Follower, Inbox};
+pub(crate) use message::{ConnectionId, Form, Message};
+pub use options::{History, TopicFilter, TopicRule};
+pub(crate) use pattern_tree::PatternTree;
+pub(crate) use registry::{Placed, Refused, TooManyTopics};
+pub use subscription::{Delivery, Gap, Received, SubscribeError, Subscription, Typed, TypedDelivery};
+pub(crate) use topic::{Subscriber, Topic};

@@ -1,0 +1,96 @@
+//! What a broker is built with: how long topics remember, and how much it may hold in all.
+
+use crate::protocol::Pattern;
+use crate::ring::Retention;
+
+/// How much of a topic's past is kept: whichever bound is reached first ends an entry's stay.
+///
+/// Trades memory for how far a slow or returning subscriber can catch up.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct History {
+    /// Messages per topic. The default is 256.
+    pub entries: usize,
+    /// Bytes per topic, counting each message with its payload, one rendered frame and the
+    /// bookkeeping. The default is 256 KiB.
+    pub bytes: usize,
+    /// Milliseconds since the message was published. The default is five minutes: a reload, a tunnel
+    /// or a restart of the client is over by then.
+    pub age_ms: u64,
+}
+
+impl Default for History {
+    fn default() -> Self {
+        History { entries: 256, bytes: 256 * 1024, age_ms: 300_000 }
+    }
+}
+
+impl From<History> for Retention {
+    fn from(history: History) -> Self {
+        Retention { entries_max: history.entries, bytes_max: history.bytes, age_ms_max: history.age_ms }
+    }
+}
+
+/// A history of its own for the topics that a pattern matches.
+#[derive(Clone, Debug)]
+pub struct TopicRule {
+    /// Which topics, as a subscription would name them.
+    pub pattern: TopicFilter,
+    /// What they keep.
+    pub history: History,
+}
+
+/// A topic's name or a pattern of names, checked.
+#[derive(Clone, Debug)]
+pub struct TopicFilter(pub(crate) crate::protocol::Filter);
+
+impl TopicFilter {
+    /// Checks `text` against the grammar of names and patterns.
+    ///
+    /// # Errors
+    ///
+    /// [`TopicError`](crate::TopicError) says what is wrong and where.
+    pub fn parse(text: &str) -> Result<Self, crate::TopicError> {
+        crate::protocol::Filter::parse(text).map(TopicFilter)
+    }
+
+    pub(crate) fn matches(&self, topic: &str) -> bool {
+        match &self.0 {
+            crate::protocol::Filter::Topic(name) => &**name == topic,
+            crate::protocol::Filter::Pattern(pattern) => Pattern::matches(pattern, topic),
+        }
+    }
+}
+
+/// What the whole broker is bounded by.
+#[derive(Clone, Debug)]
+pub(crate) struct BrokerOptions {
+    pub(crate) history: History,
+    /// The first that matches a topic's name decides.
+    pub(crate) rules: Vec<TopicRule>,
+    pub(crate) topics_max: usize,
+    pub(crate) retained_bytes_max: usize,
+    pub(crate) linger_ms: u64,
+    pub(crate) message_bytes_max: usize,
+}
+
+impl Default for BrokerOptions {
+    fn default() -> Self {
+        BrokerOptions {
+            history: History::default(),
+            rules: Vec::new(),
+            // An empty topic costs a few hundred bytes: a million of them stay under half a gigabyte.
+            topics_max: 1_000_000,
+            retained_bytes_max: 256 * 1024 * 1024,
+            // Long enough for a reconnecting client to find its topic as it left it.
+            linger_ms: 60_000,
+            message_bytes_max: 64 * 1024,
+        }
+    }
+}
+
+impl BrokerOptions {
+    pub(super) fn history_of(&self, topic: &str) -> History {
+        let rule = self.rules.iter().find(|rule| rule.pattern.matches(topic));
+        rule.map_or(self.history, |rule| rule.history)
+    }
+}

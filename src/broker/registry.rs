@@ -1,0 +1,346 @@
+//! All topics by name, and the patterns that receivers follow.
+//!
+//! Reading a topic takes no lock. Births, removals and changes of the patterns share one, so that a
+//! topic is born followed by every receiver whose pattern matches it, and none is missed.
+
+use std::collections::{BTreeMap, HashMap};
+use std::ops::Bound;
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use foldhash::quality::RandomState;
+
+use super::inbox::Inbox;
+use super::message::Message;
+use super::options::BrokerOptions;
+use super::pattern_tree::PatternTree;
+use super::topic::{Subscriber, Topic};
+use crate::protocol::{Epoch, Pattern, TopicName};
+use crate::ring::{PushError, Seq};
+
+/// How many topics one `sweep` looks at, at most, unless memory is short.
+const SWEEP_TOPICS_MAX: usize = 4096;
+
+/// Of how many topics the one that was published to least recently gives way when memory is short.
+const RELIEF_SAMPLE: usize = 16;
+
+/// Topics in all are as many as they may be.
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) struct TooManyTopics;
+
+/// Where a message ended up.
+#[derive(Clone, Debug)]
+pub(crate) struct Placed {
+    pub(crate) topic: Arc<Topic>,
+    pub(crate) seq: Seq,
+}
+
+/// Why a message was not published; it comes back where it is worth something.
+#[derive(Debug)]
+pub(crate) enum Refused {
+    /// A shard is behind by the fan-out window.
+    Full(Arc<Topic>, Arc<Message>),
+    TooManyTopics,
+}
+
+#[derive(Debug)]
+pub(crate) struct Registry {
+    options: BrokerOptions,
+    topics: papaya::HashMap<TopicName, Arc<Topic>, RandomState>,
+    index: Mutex<Index>,
+    /// Weight of everything that is retained, in bytes.
+    retained_bytes: AtomicUsize,
+    published: AtomicU64,
+    swept_ms: AtomicU64,
+    epoch_seed: u64,
+    epochs: AtomicU64,
+}
+
+/// What changes together, under one lock.
+#[derive(Debug, Default)]
+struct Index {
+    /// The same topics in the order of their names, for listings and for walks by prefix.
+    by_name: BTreeMap<TopicName, Arc<Topic>>,
+    patterns: PatternTree<Vec<Arc<Inbox>>>,
+    /// How many connections and subscriptions follow each pattern.
+    pattern_subscribers: HashMap<Pattern, u32, RandomState>,
+    swept: Option<TopicName>,
+}
+
+/// One line of a listing.
+#[derive(Clone, Debug)]
+pub(crate) struct Listed {
+    pub(crate) topic: Arc<Topic>,
+    pub(crate) subscribers: u64,
+}
+
+impl Registry {
+    pub(crate) fn new(options: BrokerOptions, epoch_seed: u64) -> Self {
+        Registry {
+            options,
+            topics: papaya::HashMap::with_hasher(RandomState::default()),
+            index: Mutex::default(),
+            retained_bytes: AtomicUsize::new(0),
+            published: AtomicU64::new(0),
+            swept_ms: AtomicU64::new(0),
+            epoch_seed,
+            epochs: AtomicU64::new(0),
+        }
+    }
+
+    pub(crate) fn options(&self) -> &BrokerOptions {
+        &self.options
+    }
+
+    pub(crate) fn topics(&self) -> usize {
+        self.topics.len()
+    }
+
+    pub(crate) fn retained_bytes(&self) -> usize {
+        self.retained_bytes.load(Ordering::Relaxed)
+    }
+
+    pub(crate) fn published(&self) -> u64 {
+        self.published.load(Ordering::Relaxed)
+    }
+
+    pub(crate) fn get(&self, name: &str) -> Option<Arc<Topic>> {
+        self.topics.pin().get(name).cloned()
+    }
+
+    /// The topic of that name, which is born if need be.
+    pub(crate) fn topic(&self, name: &TopicName, now_ms: u64) -> Result<Arc<Topic>, TooManyTopics> {
+        match self.get(name) {
+            Some(topic) => Ok(topic),
+            None => self.bear(name, now_ms),
+        }
+    }
+
+    fn bear(&self, name: &TopicName, now_ms: u64) -> Result<Arc<Topic>, TooManyTopics> {
+        let mut index = self.lock();
+        if let Some(topic) = self.get(name) {
+            return Ok(topic);
+        }
+        if index.by_name.len() >= self.options.topics_max {
+            return Err(TooManyTopics);
+        }
+        let retention = self.options.history_of(name).into();
+        let topic = Arc::new(Topic::new(name.clone(), self.next_epoch(), retention, now_ms));
+        index.patterns.matches(name, |inboxes| {
+            for inbox in inboxes {
+                topic.follow(inbox, Subscriber::OfPattern).expect("a topic that nobody has seen yet is open");
+            }
+        });
+        index.by_name.insert(name.clone(), Arc::clone(&topic));
+        self.topics.pin().insert(name.clone(), Arc::clone(&topic));
+        drop(index);
+        topic.announce();
+        Ok(topic)
+    }
+
+    /// Takes a closed topic out, so that its name can be born anew. Does nothing when that is done.
+    pub(crate) fn forget(&self, topic: &Arc<Topic>) {
+        let mut index = self.lock();
+        let stands = index.by_name.get(topic.name()).is_some_and(|other| Arc::ptr_eq(other, topic));
+        if stands {
+            index.by_name.remove(topic.name());
+            self.topics.pin().remove(topic.name());
+        }
+    }
+
+    /// Epochs are unique in the process by counting and across processes by the seed: the mapping
+    /// (splitmix64's finalizer) is a bijection, so no two counts give the same epoch.
+    fn next_epoch(&self) -> Epoch {
+        Epoch(mix(self.epoch_seed.wrapping_add(self.epochs.fetch_add(1, Ordering::Relaxed))))
+    }
+
+    /// Publishes to `topic`, or to its successor if it has been removed meanwhile.
+    pub(crate) fn publish(&self, mut topic: Arc<Topic>, mut message: Arc<Message>, now_ms: u64) -> Result<Placed, Refused> {
+        let weight = crate::ring::Entry::weight(&*message);
+        loop {
+            match topic.push(message, now_ms) {
+                Ok(pushed) => {
+                    self.account(weight, pushed.evicted_bytes);
+                    self.published.fetch_add(1, Ordering::Relaxed);
+                    return Ok(Placed { topic, seq: pushed.seq });
+                }
+                Err(PushError::Full(back)) => return Err(Refused::Full(topic, back)),
+                Err(PushError::Closed(back)) => {
+                    self.forget(&topic);
+                    topic = self.topic(topic.name(), now_ms).map_err(|TooManyTopics| Refused::TooManyTopics)?;
+                    message = back;
+                }
+            }
+        }
+    }
+
+    /// As `publish`, waiting for room.
+    pub(crate) async fn publish_when_room(&self, topic: Arc<Topic>, message: Arc<Message>, now: impl Fn() -> u64) -> Result<Placed, TooManyTopics> {
+        let mut next = (topic, message);
+        loop {
+            let (topic, message) = next;
+            let mut held = Some(message);
+            let waited = topic
+                .wait_for_room(|| {
+                    let message = held.take().expect("put back after each attempt that was full");
+                    match self.publish(Arc::clone(&topic), message, now()) {
+                        Ok(placed) => Some(Ok(placed)),
+                        Err(Refused::TooManyTopics) => Some(Err(None)),
+                        Err(Refused::Full(full, message)) if Arc::ptr_eq(&full, &topic) => {
+                            held = Some(message);
+                            None
+                        }
+                        // The successor of a removed topic is full already: wait there.
+                        Err(Refused::Full(full, message)) => Some(Err(Some((full, message)))),
+                    }
+                })
+                .await;
+            match waited {
+                Ok(placed) => return Ok(placed),
+                Err(None) => return Err(TooManyTopics),
+                Err(Some(moved)) => next = moved,
+            }
+        }
+    }
+
+    fn account(&self, added: usize, evicted: usize) {
+        let before = if added >= evicted {
+            self.retained_bytes.fetch_add(added - evicted, Ordering::Relaxed)
+        } else {
+            self.retained_bytes.fetch_sub(evicted - added, Ordering::Relaxed)
+        };
+        if before > self.options.retained_bytes_max {
+            self.relieve();
+        }
+    }
+
+    /// Lets topics that were published to least recently (of a sample) give way until what is
+    /// retained fits, or the sample yields nothing.
+    fn relieve(&self) {
+        // One thread at a time is enough, and nobody waits for it.
+        let Ok(mut index) = self.index.try_lock() else { return };
+        while self.retained_bytes() > self.options.retained_bytes_max {
+            let sample = index.walk(RELIEF_SAMPLE);
+            let oldest = sample.into_iter().filter(|topic| topic.ring().retained_bytes() > 0).min_by_key(|topic| topic.touched_ms());
+            let freed = oldest.map_or(0, |topic| topic.ring().shrink(0, topic.passed()));
+            if freed == 0 {
+                return;
+            }
+            self.retained_bytes.fetch_sub(freed, Ordering::Relaxed);
+        }
+    }
+
+    /// Sweeps unless somebody has done so within the last second.
+    pub(crate) fn sweep_if_due(&self, now_ms: u64) {
+        const SWEEP_EVERY_MS: u64 = 1_000;
+        let last = self.swept_ms.load(Ordering::Relaxed);
+        let due = now_ms.saturating_sub(last) >= SWEEP_EVERY_MS;
+        if due && self.swept_ms.compare_exchange(last, now_ms, Ordering::Relaxed, Ordering::Relaxed).is_ok() {
+            self.sweep(now_ms);
+        }
+    }
+
+    /// Evicts what has aged and removes topics that nobody needs any more. Looks at a bounded number of
+    /// topics and goes on there next time.
+    pub(crate) fn sweep(&self, now_ms: u64) {
+        let topics = self.lock().walk(SWEEP_TOPICS_MAX);
+        for topic in topics {
+            let freed = topic.ring().evict(now_ms, topic.passed());
+            self.retained_bytes.fetch_sub(freed, Ordering::Relaxed);
+            let lingered = now_ms.saturating_sub(topic.touched_ms()) >= self.options.linger_ms;
+            if lingered && topic.close_if_idle() {
+                self.forget(&topic);
+            }
+        }
+    }
+
+    /// From now on every topic is born followed by `inbox` if `pattern` matches its name. Topics that
+    /// exist are the caller's to walk, after this.
+    pub(crate) fn follow_pattern(&self, pattern: &Pattern, inbox: &Arc<Inbox>) {
+        self.lock().patterns.entry(pattern, Vec::new).push(Arc::clone(inbox));
+    }
+
+    pub(crate) fn unfollow_pattern(&self, pattern: &Pattern, inbox: &Arc<Inbox>) {
+        let mut index = self.lock();
+        if let Some(inboxes) = index.patterns.get_mut(pattern) {
+            inboxes.retain(|other| !Arc::ptr_eq(other, inbox));
+            if inboxes.is_empty() {
+                index.patterns.remove(pattern);
+            }
+        }
+    }
+
+    pub(crate) fn count_pattern_subscriber(&self, pattern: &Pattern, joins: bool) {
+        let mut index = self.lock();
+        let count = index.pattern_subscribers.entry(pattern.clone()).or_default();
+        *count = if joins { *count + 1 } else { count.saturating_sub(1) };
+        if *count == 0 {
+            index.pattern_subscribers.remove(pattern);
+        }
+    }
+
+    /// Up to `limit` topics that `pattern` matches, in the order of their names, after `after`; and
+    /// where to go on, `None` when all have been seen. Looks at no more than `look` topics.
+    pub(crate) fn matching(&self, pattern: &Pattern, after: Option<&TopicName>, look: usize) -> (Vec<Arc<Topic>>, Option<TopicName>) {
+        let prefix = pattern.literal_prefix();
+        let index = self.lock();
+        let mut found = Vec::new();
+        let mut last = None;
+        for (seen, (name, topic)) in index.range(prefix, after.map(|name| &**name)).enumerate() {
+            if !name.starts_with(prefix) {
+                return (found, None);
+            }
+            if seen == look {
+                return (found, last);
+            }
+            if pattern.matches(name) {
+                found.push(Arc::clone(topic));
+            }
+            last = Some(name.clone());
+        }
+        (found, None)
+    }
+
+    /// Topics whose names begin with `prefix`, after `after`, at most `limit`, sorted by name.
+    pub(crate) fn list(&self, prefix: &str, after: Option<&str>, limit: usize) -> Vec<Listed> {
+        let index = self.lock();
+        let subscribers = |topic: &Topic| {
+            let exact = u64::from(topic.subscribers());
+            let by_pattern = index.pattern_subscribers.iter().filter(|(pattern, _)| pattern.matches(topic.name()));
+            exact + by_pattern.map(|(_, count)| u64::from(*count)).sum::<u64>()
+        };
+        let named = index.range(prefix, after).take_while(|(name, _)| name.starts_with(prefix));
+        named.take(limit).map(|(_, topic)| Listed { topic: Arc::clone(topic), subscribers: subscribers(topic) }).collect()
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Index> {
+        self.index.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Index {
+    fn range(&self, prefix: &str, after: Option<&str>) -> impl Iterator<Item = (&TopicName, &Arc<Topic>)> {
+        let from = match after {
+            Some(after) if after >= prefix => Bound::Excluded(after),
+            _ => Bound::Included(prefix),
+        };
+        self.by_name.range::<str, _>((from, Bound::Unbounded))
+    }
+
+    /// The next `count` topics, going round.
+    fn walk(&mut self, count: usize) -> Vec<Arc<Topic>> {
+        let from = self.swept.as_deref().map_or(Bound::Unbounded, Bound::Excluded);
+        let topics: Vec<_> = self.by_name.range::<str, _>((from, Bound::Unbounded)).take(count).map(|(_, topic)| Arc::clone(topic)).collect();
+        let all = topics.len() < count;
+        self.swept = if all { None } else { topics.last().map(|topic| topic.name().clone()) };
+        topics
+    }
+}
+
+/// The finalizer of splitmix64: a bijection that spreads a counter over all 64 bits.
+pub(crate) fn mix(counter: u64) -> u64 {
+    let mut word = counter.wrapping_mul(0x9E37_79B9_7F4A_7C15);
+    word = (word ^ (word >> 30)).wrapping_mul(0xBF58_476D_1CE4_E5B9);
+    word = (word ^ (word >> 27)).wrapping_mul(0x94D0_49BB_1331_11EB);
+    word ^ (word >> 31)
+}

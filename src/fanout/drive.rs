@@ -1,0 +1,118 @@
+//! Runs shards as tasks of whatever runtime the host has.
+
+use std::future::poll_fn;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Weak};
+use std::task::Poll;
+use std::time::Duration;
+
+use super::mail::Mailbox;
+use super::shard::{Shard, ShardOptions, Turn};
+use super::stats::Totals;
+use crate::broker::Broker;
+
+/// The shards of a service.
+///
+/// A shard begins when its first connection comes, as a task of the runtime that the connection runs
+/// on, and ends when the pool is gone and its last connection has left. A shard whose runtime was shut
+/// down is begun anew on the next.
+#[derive(Debug)]
+pub(crate) struct Pool {
+    broker: Broker,
+    options: ShardOptions,
+    shards: Vec<Arc<Mailbox>>,
+    next: AtomicUsize,
+    /// Shards hold it weakly: they end when it is gone.
+    alive: Arc<()>,
+}
+
+impl Pool {
+    pub(crate) fn new(broker: Broker, options: ShardOptions, shards: usize) -> Self {
+        let shards = (0..shards.max(1)).map(|_| Arc::new(Mailbox::new())).collect();
+        Pool { broker, options, shards, next: AtomicUsize::new(0), alive: Arc::new(()) }
+    }
+
+    /// The shard of that number, or one after the other. Must be called within a runtime.
+    pub(crate) fn shard(&self, number: Option<usize>) -> Arc<Mailbox> {
+        let number = number.unwrap_or_else(|| self.next.fetch_add(1, Ordering::Relaxed));
+        let mailbox = &self.shards[number % self.shards.len()];
+        if !mailbox.served().swap(true, Ordering::AcqRel) {
+            let shard = Shard::new(self.broker.clone(), Arc::clone(mailbox), self.options);
+            tokio::spawn(drive(Served(shard), Arc::downgrade(&self.alive)));
+        }
+        Arc::clone(mailbox)
+    }
+
+    pub(crate) fn len(&self) -> usize {
+        self.shards.len()
+    }
+
+    pub(crate) fn totals(&self) -> Totals {
+        let mut totals = Totals::default();
+        for shard in &self.shards {
+            totals.add(shard.stats());
+        }
+        totals
+    }
+
+    /// Connections that are open or about to be.
+    pub(crate) fn connections(&self) -> u64 {
+        self.shards.iter().map(|shard| u64::from(shard.connections().load(Ordering::Relaxed))).sum()
+    }
+
+    /// Says goodbye to everybody, see [`Mailbox::drain`].
+    pub(crate) fn drain(&self, spread_ms: u64) {
+        for shard in &self.shards {
+            shard.drain(spread_ms);
+        }
+    }
+}
+
+impl Drop for Pool {
+    fn drop(&mut self) {
+        self.alive = Arc::new(());
+        for shard in &self.shards {
+            shard.inbox().bell().ring();
+        }
+    }
+}
+
+/// A shard that marks its mailbox as unserved when it is dropped, by its end or its runtime's.
+struct Served(Shard);
+
+impl Drop for Served {
+    fn drop(&mut self) {
+        self.0.mailbox.served().store(false, Ordering::Release);
+    }
+}
+
+async fn drive(mut served: Served, alive: Weak<()>) {
+    let shard = &mut served.0;
+    let mailbox = Arc::clone(&shard.mailbox);
+    let started = tokio::time::Instant::now();
+    let tick_ms = shard.wheel.tick_ms();
+    let mut ticks = tokio::time::interval(Duration::from_millis(tick_ms));
+    ticks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Skip);
+    loop {
+        while shard.turn() == Turn::Again {
+            // The connections' reads have their turn.
+            tokio::task::yield_now().await;
+        }
+        crate::ring::reclaim::collect();
+        if shard.is_empty() && alive.strong_count() == 0 {
+            return;
+        }
+        poll_fn(|cx| {
+            let rung = mailbox.inbox().bell().poll_rung(cx);
+            // Without connections and topics nothing happens as time goes by.
+            let has_time = !shard.is_empty() || shard.broker.registry().topics() > 0;
+            let ticked = has_time && ticks.poll_tick(cx).is_ready();
+            if rung.is_ready() || ticked { Poll::Ready(()) } else { Poll::Pending }
+        })
+        .await;
+        let now_ms = started.elapsed().as_millis() as u64;
+        shard.tick((now_ms / tick_ms) as u32);
+        // Every shard asks; the broker sees to it that one of them does it, about once a second.
+        shard.broker.registry().sweep_if_due(shard.broker.now_ms());
+    }
+}

@@ -1,0 +1,377 @@
+//! Who follows what: joins, leaves, and the patterns of a shard.
+//!
+//! A pattern is walked once per shard, in stretches, when its first connection joins; from then on
+//! topics are born followed. Its `subscribed` is sent when the walk is done and what had been
+//! published before has been fanned out, so that nothing published after it is missed.
+
+use std::ops::Index;
+use std::sync::Arc;
+
+use slab::Slab;
+
+use super::conn::{List, Member, Sub};
+use super::link::Link;
+use super::shard::Shard;
+use crate::broker::{Broker, Inbox, PatternTree, Subscriber, TooManyTopics, Topic};
+use crate::protocol::{ErrorCode, Event, Filter, Id, Pattern, Position, TopicName};
+
+/// How many topics a turn looks at for patterns that are being joined or left.
+const TURN_WALK_MAX: usize = 512;
+
+/// The patterns of a shard.
+#[derive(Debug, Default)]
+pub(super) struct Patterns {
+    slots: Slab<PatternSlot>,
+    tree: PatternTree<u32>,
+    /// Patterns whose walk is done and that have connections to let in.
+    settling: Vec<u32>,
+}
+
+#[derive(Debug)]
+pub(super) struct PatternSlot {
+    pattern: Pattern,
+    pub(super) members: Vec<Member>,
+    /// Connections that join once the walk is done and `unsettled` topics have been fanned out.
+    waiting: Vec<(Arc<Link>, Option<Id<'static>>)>,
+    unsettled: usize,
+    state: Walked,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Walked {
+    /// The topics that exist are being walked.
+    Joining,
+    /// All topics that match are followed.
+    Whole,
+    /// Nobody is left: its topics are being let go of.
+    Leaving,
+}
+
+/// A walk over topics, a stretch at a time.
+#[derive(Debug)]
+pub(super) enum Walk {
+    /// Follows the topics that match, from that name on.
+    Join { pattern: u32, after: Option<TopicName> },
+    /// Takes the pattern from the shard's topics, from that number on.
+    Leave { pattern: u32, next: u32 },
+}
+
+impl Index<u32> for Patterns {
+    type Output = PatternSlot;
+
+    fn index(&self, pattern: u32) -> &PatternSlot {
+        &self.slots[pattern as usize]
+    }
+}
+
+impl Patterns {
+    /// The patterns that match a name.
+    pub(super) fn matching(&self, name: &str) -> Vec<u32> {
+        let mut found = Vec::new();
+        self.tree.matches(name, |&pattern| found.push(pattern));
+        found
+    }
+
+    /// So many dirty topics have been fanned out.
+    pub(super) fn settle(&mut self, topics: usize) {
+        for &pattern in &self.settling {
+            let slot = &mut self.slots[pattern as usize];
+            slot.unsettled = slot.unsettled.saturating_sub(topics);
+        }
+    }
+
+    pub(super) fn unfollow_all(&self, broker: &Broker, inbox: &Arc<Inbox>) {
+        for (_, slot) in &self.slots {
+            if slot.state != Walked::Leaving {
+                broker.registry().unfollow_pattern(&slot.pattern, inbox);
+            }
+            for _ in &slot.members {
+                broker.registry().count_pattern_subscriber(&slot.pattern, false);
+            }
+        }
+    }
+
+    fn slot(&mut self, pattern: u32) -> &mut PatternSlot {
+        &mut self.slots[pattern as usize]
+    }
+}
+
+impl Shard {
+    pub(super) fn join(&mut self, conn: u32, target: Filter, id: Option<Id<'static>>) {
+        // What is staged goes first: it must not come between the answer and what follows it.
+        self.flush(conn);
+        let list = match &target {
+            Filter::Topic(name) => self.slots.named(name).map(List::Topic),
+            Filter::Pattern(pattern) => self.patterns.tree.get_mut(pattern).map(|pattern| List::Pattern(*pattern)),
+        };
+        let state = &self.conns[conn as usize];
+        let again = list.is_some_and(|list| state.sub_to(list).is_some());
+        if !again && state.subs.len() >= self.options.subscriptions_per_connection_max {
+            self.refuse(conn, &target, id, ErrorCode::TooManySubscriptions, "as many subscriptions as a connection may have");
+            return;
+        }
+        match target {
+            Filter::Pattern(pattern) if again => self.subscribed(conn, &pattern, id, None),
+            Filter::Pattern(pattern) => self.join_pattern(conn, pattern, id),
+            Filter::Topic(name) => self.join_topic(conn, &name, id, again),
+        }
+    }
+
+    fn join_topic(&mut self, conn: u32, name: &TopicName, id: Option<Id<'static>>, again: bool) {
+        let slot = match self.slots.named(name) {
+            Some(slot) if again => slot,
+            _ => match self.follow(name) {
+                Ok(slot) => slot,
+                Err(TooManyTopics) => {
+                    let target = Filter::Topic(name.clone());
+                    self.refuse(conn, &target, id, ErrorCode::Overloaded, "as many topics as the server may hold");
+                    return;
+                }
+            },
+        };
+        self.level(slot);
+        // Levelling may have staged messages that another subscription of this connection matches.
+        self.flush(conn);
+        if !again {
+            self.add_sub(conn, List::Topic(slot));
+        }
+        let stalled = self.conns[conn as usize].stalled.as_ref();
+        let next = stalled.and_then(|stalled| stalled.place(slot)).unwrap_or(self.slots[slot].cursor);
+        let position = Position { epoch: self.slots[slot].topic.epoch(), offset: next.0 - 1 };
+        self.subscribed(conn, name, id, Some(position));
+    }
+
+    /// Follows the topic of that name for one more connection; gives its number here.
+    fn follow(&mut self, name: &TopicName) -> Result<u32, TooManyTopics> {
+        loop {
+            let topic = self.broker.registry().topic(name, self.broker.now_ms())?;
+            // A topic that has just been removed is born anew by the next attempt.
+            if let Ok(follower) = topic.follow(self.mailbox.inbox(), Subscriber::OfName) {
+                let patterns = &self.patterns;
+                return Ok(self.slots.of(&topic, &follower, |name| patterns.matching(name)));
+            }
+            self.broker.registry().forget(&topic);
+        }
+    }
+
+    fn join_pattern(&mut self, conn: u32, pattern: Pattern, id: Option<Id<'static>>) {
+        let waiting = (Arc::clone(&self.conns[conn as usize].link), id);
+        let known = self.patterns.tree.get_mut(&pattern).map(|pattern| *pattern);
+        let number = known.unwrap_or_else(|| {
+            let state = Walked::Joining;
+            let slot = PatternSlot { pattern: pattern.clone(), members: Vec::new(), waiting: Vec::new(), unsettled: 0, state };
+            let number = self.patterns.slots.insert(slot) as u32;
+            self.patterns.tree.entry(&pattern, || number);
+            // First the pattern, then the walk: a topic born in between is met twice, none is missed.
+            self.broker.registry().follow_pattern(&pattern, self.mailbox.inbox());
+            self.walks.push_back(Walk::Join { pattern: number, after: None });
+            number
+        });
+        self.patterns.slot(number).waiting.push(waiting);
+        if self.patterns[number].state == Walked::Whole {
+            self.settle_pattern(number);
+        }
+    }
+
+    /// Lets the waiting connections in once all that is dirty now has been fanned out.
+    fn settle_pattern(&mut self, number: u32) {
+        // Topics whose last run was cut short count as well, and so does the pass that is under way.
+        let unsettled = self.mailbox.inbox().len();
+        self.patterns.slot(number).unsettled = unsettled;
+        if !self.patterns.settling.contains(&number) {
+            self.patterns.settling.push(number);
+        }
+    }
+
+    /// Answers the joins of patterns that have settled.
+    pub(super) fn complete_joins(&mut self) {
+        for number in std::mem::take(&mut self.patterns.settling) {
+            if self.patterns[number].unsettled > 0 {
+                self.patterns.settling.push(number);
+                continue;
+            }
+            let pattern = self.patterns[number].pattern.clone();
+            for (link, id) in std::mem::take(&mut self.patterns.slot(number).waiting) {
+                let conn = link.slot();
+                if conn == Link::NO_SLOT {
+                    continue;
+                }
+                self.flush(conn);
+                self.add_sub(conn, List::Pattern(number));
+                self.subscribed(conn, &pattern, id, None);
+            }
+            self.drop_pattern_if_unused(number);
+        }
+    }
+
+    /// A stretch of the walk that has waited longest.
+    pub(super) fn walk(&mut self) {
+        match self.walks.pop_front() {
+            None => {}
+            Some(Walk::Join { pattern, after }) => self.walk_join(pattern, after),
+            Some(Walk::Leave { pattern, next }) => self.walk_leave(pattern, next),
+        }
+    }
+
+    fn walk_join(&mut self, pattern: u32, after: Option<TopicName>) {
+        let slot = &self.patterns[pattern];
+        let (topics, after) = self.broker.registry().matching(&slot.pattern, after.as_ref(), TURN_WALK_MAX);
+        for topic in &topics {
+            self.attach(topic, pattern);
+        }
+        if after.is_some() {
+            self.walks.push_back(Walk::Join { pattern, after });
+            return;
+        }
+        self.patterns.slot(pattern).state = Walked::Whole;
+        self.settle_pattern(pattern);
+        // Rings the bell of a shard that would sleep with nothing dirty.
+        self.mailbox.inbox().bell().ring();
+    }
+
+    /// A topic that existed before the pattern was joined belongs to it from here on.
+    fn attach(&mut self, topic: &Arc<Topic>, pattern: u32) {
+        let Ok(follower) = topic.follow(self.mailbox.inbox(), Subscriber::OfPattern) else { return };
+        let patterns = &self.patterns;
+        let slot = self.slots.of(topic, &follower, |name| patterns.matching(name));
+        let of_topic = &mut self.slots[slot].patterns;
+        if !of_topic.contains(&pattern) {
+            of_topic.push(pattern);
+        }
+    }
+
+    fn walk_leave(&mut self, pattern: u32, next: u32) {
+        let end = self.slots.numbers();
+        let stretch = next..end.min(next.saturating_add(TURN_WALK_MAX as u32));
+        for slot in stretch.clone() {
+            if self.slots.contains(slot) {
+                self.slots[slot].patterns.retain(|&other| other != pattern);
+                self.release(slot);
+            }
+        }
+        if stretch.end < end {
+            self.walks.push_back(Walk::Leave { pattern, next: stretch.end });
+        } else {
+            self.patterns.slots.remove(pattern as usize);
+        }
+    }
+
+    fn drop_pattern_if_unused(&mut self, number: u32) {
+        let slot = &mut self.patterns.slots[number as usize];
+        if slot.state == Walked::Whole && slot.members.is_empty() && slot.waiting.is_empty() {
+            slot.state = Walked::Leaving;
+            self.patterns.tree.remove(&slot.pattern);
+            self.broker.registry().unfollow_pattern(&slot.pattern, self.mailbox.inbox());
+            self.walks.push_back(Walk::Leave { pattern: number, next: 0 });
+            self.mailbox.inbox().bell().ring();
+        }
+    }
+
+    pub(super) fn leave(&mut self, conn: u32, target: &Filter, id: Option<Id<'static>>) {
+        let list = match target {
+            Filter::Topic(name) => self.slots.named(name).map(List::Topic),
+            Filter::Pattern(pattern) => self.patterns.tree.get_mut(pattern).map(|pattern| List::Pattern(*pattern)),
+        };
+        let sub = list.and_then(|list| self.conns[conn as usize].sub_to(list));
+        let Some(sub) = sub else {
+            self.refuse(conn, target, id, ErrorCode::NotSubscribed, "not subscribed");
+            return;
+        };
+        // Nothing of it comes after its `unsubscribed`.
+        self.flush(conn);
+        self.remove_sub(conn, sub);
+        let state = &mut self.conns[conn as usize];
+        if let Some(id) = &id {
+            state.say(&Event::Unsubscribed { id: Some(id), topic: target.as_str() });
+        }
+        state.link.set_done();
+        self.touch(conn);
+    }
+
+    pub(super) fn leave_all(&mut self, conn: u32) {
+        while let Some(last) = self.conns[conn as usize].subs.len().checked_sub(1) {
+            self.remove_sub(conn, last);
+        }
+    }
+
+    fn add_sub(&mut self, conn: u32, list: List) {
+        let state = &mut self.conns[conn as usize];
+        let sub = state.subs.len() as u32;
+        let members = match list {
+            List::Topic(slot) => &mut self.slots[slot].members,
+            List::Pattern(pattern) => &mut self.patterns.slot(pattern).members,
+        };
+        state.subs.push(Sub { to: list, place: members.len() as u32 });
+        members.push(Member { conn, sub });
+        if let List::Pattern(pattern) = list {
+            self.broker.registry().count_pattern_subscriber(&self.patterns[pattern].pattern, true);
+        }
+        self.mailbox.stats().subscriptions.add(1);
+    }
+
+    fn remove_sub(&mut self, conn: u32, sub: usize) {
+        let state = &mut self.conns[conn as usize];
+        let Sub { to, place } = state.subs.swap_remove(sub);
+        // The subscription and the member that took the free places have moved.
+        if let Some(moved) = state.subs.get(sub) {
+            let members = match moved.to {
+                List::Topic(slot) => &mut self.slots[slot].members,
+                List::Pattern(pattern) => &mut self.patterns.slot(pattern).members,
+            };
+            members[moved.place as usize].sub = sub as u32;
+        }
+        let members = match to {
+            List::Topic(slot) => &mut self.slots[slot].members,
+            List::Pattern(pattern) => &mut self.patterns.slot(pattern).members,
+        };
+        members.swap_remove(place as usize);
+        if let Some(&moved) = members.get(place as usize) {
+            self.conns[moved.conn as usize].subs[moved.sub as usize].place = place;
+        }
+        self.mailbox.stats().subscriptions.sub(1);
+        self.forget_uncovered(conn);
+        match to {
+            List::Topic(slot) => {
+                self.slots[slot].topic.leave(self.broker.now_ms());
+                self.release(slot);
+            }
+            List::Pattern(pattern) => {
+                self.broker.registry().count_pattern_subscriber(&self.patterns[pattern].pattern, false);
+                self.drop_pattern_if_unused(pattern);
+            }
+        }
+    }
+
+    /// A stalled connection is owed nothing of topics that it no longer follows.
+    fn forget_uncovered(&mut self, conn: u32) {
+        let state = &mut self.conns[conn as usize];
+        let Some(stalled) = &mut state.stalled else { return };
+        let covered = |slot: u32| {
+            state.subs.iter().any(|sub| match sub.to {
+                List::Topic(topic) => topic == slot,
+                List::Pattern(pattern) => self.slots[slot].patterns.contains(&pattern),
+            })
+        };
+        let uncovered: Vec<u32> = stalled.behind().filter(|&slot| !covered(slot)).collect();
+        for slot in uncovered {
+            stalled.forget(&mut self.slots, slot);
+        }
+    }
+
+    fn subscribed(&mut self, conn: u32, topic: &str, id: Option<Id<'static>>, position: Option<Position>) {
+        let state = &mut self.conns[conn as usize];
+        state.say(&Event::Subscribed { id: id.as_ref(), topic, position, recovery: None });
+        state.link.set_done();
+        self.touch(conn);
+    }
+
+    fn refuse(&mut self, conn: u32, target: &Filter, id: Option<Id<'static>>, code: ErrorCode, message: &'static str) {
+        const RETRY_MS: u64 = 1_000;
+        let retry_after_ms = (code == ErrorCode::Overloaded).then_some(RETRY_MS);
+        let state = &mut self.conns[conn as usize];
+        let topic = Some(target.as_str());
+        state.say(&Event::Error { id: id.as_ref(), index: None, topic, code, message, retry_after_ms });
+        state.link.set_done();
+        self.touch(conn);
+    }
+}

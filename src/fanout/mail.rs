@@ -1,0 +1,131 @@
+//! What sessions ask of their shard.
+
+use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use super::link::Link;
+use super::stats::Stats;
+use crate::broker::{Behind, Inbox};
+use crate::protocol::{CloseCode, Filter, Id};
+
+/// The door of one shard.
+///
+/// Bounded by its senders: a session has at most one control lane's worth of replies and one list of
+/// joins on the way, then it waits.
+#[derive(Debug)]
+pub(crate) struct Mailbox {
+    mail: Mutex<Vec<Mail>>,
+    /// The shard's bell, which mail rings too.
+    inbox: Arc<Inbox>,
+    stats: Stats,
+    /// The shard's clock in ticks, for sessions to note when a peer was heard.
+    tick: AtomicU32,
+    /// Connections that are on their way to the shard or with it.
+    connections: AtomicU32,
+    /// Whether a shard reads this.
+    served: AtomicBool,
+    /// Everybody is to leave, spread over so many milliseconds; `NO_DRAIN` in quiet times.
+    drain_spread_ms: AtomicU64,
+}
+
+const NO_DRAIN: u64 = u64::MAX;
+
+/// One request.
+#[derive(Debug)]
+pub(crate) struct Mail {
+    pub(super) link: Arc<Link>,
+    pub(super) what: What,
+}
+
+/// What is asked about a connection.
+#[derive(Debug)]
+pub(crate) enum What {
+    /// It is there.
+    Open,
+    /// Finished frames for its control lane, already counted in the link.
+    Lane(Vec<u8>),
+    /// Subscribe; answered by the shard, in the lane, and counted in `Link::done`.
+    Join(Filter, Option<Id<'static>>),
+    /// Unsubscribe; likewise.
+    Leave(Filter, Option<Id<'static>>),
+    /// The socket takes writes again.
+    Writable,
+    /// Send what is left and a close frame, then no more. With `goodbye` the event comes first.
+    Close { code: CloseCode, reason: &'static str, goodbye: Option<Goodbye> },
+    /// The session is over, forget it.
+    Gone,
+}
+
+/// What a `goodbye` event says beside code and reason.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Goodbye {
+    pub(crate) reconnect_ms: Option<u64>,
+}
+
+impl Mailbox {
+    pub(super) fn new() -> Self {
+        Mailbox {
+            mail: Mutex::default(),
+            inbox: Arc::new(Inbox::new(Behind::HoldsPublishers)),
+            stats: Stats::default(),
+            tick: AtomicU32::new(0),
+            connections: AtomicU32::new(0),
+            served: AtomicBool::new(false),
+            drain_spread_ms: AtomicU64::new(NO_DRAIN),
+        }
+    }
+
+    /// Asks the shard for `what`, and wakes it.
+    pub(crate) fn post(&self, link: &Arc<Link>, what: What) {
+        self.lock().push(Mail { link: Arc::clone(link), what });
+        self.inbox.bell().ring();
+    }
+
+    /// The shard's clock.
+    pub(crate) fn tick(&self) -> u32 {
+        self.tick.load(Ordering::Relaxed)
+    }
+
+    pub(crate) fn connections(&self) -> &AtomicU32 {
+        &self.connections
+    }
+
+    /// Says goodbye to everybody, with return times spread evenly over `spread_ms`.
+    pub(super) fn drain(&self, spread_ms: u64) {
+        self.drain_spread_ms.store(spread_ms.min(NO_DRAIN - 1), Ordering::Release);
+        self.inbox.bell().ring();
+    }
+
+    pub(super) fn take_drain(&self) -> Option<u64> {
+        // Relaxed: a drain that is missed here has rung the bell, and is seen in the next turn.
+        if self.drain_spread_ms.load(Ordering::Relaxed) == NO_DRAIN {
+            return None;
+        }
+        Some(self.drain_spread_ms.swap(NO_DRAIN, Ordering::Acquire))
+    }
+
+    pub(super) fn stats(&self) -> &Stats {
+        &self.stats
+    }
+
+    pub(super) fn inbox(&self) -> &Arc<Inbox> {
+        &self.inbox
+    }
+
+    pub(super) fn set_tick(&self, tick: u32) {
+        self.tick.store(tick, Ordering::Relaxed);
+    }
+
+    pub(super) fn served(&self) -> &AtomicBool {
+        &self.served
+    }
+
+    /// All mail, in the order of its posting. `empty` is left in its place.
+    pub(super) fn take(&self, empty: Vec<Mail>) -> Vec<Mail> {
+        std::mem::replace(&mut *self.lock(), empty)
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Vec<Mail>> {
+        self.mail.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}

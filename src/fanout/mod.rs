@@ -1,0 +1,29 @@
+//! Fan-out: whose bytes go out when.
+//!
+//! A shard serves the connections of one core. It takes what is new in its topics, joins the finished
+//! frames into one stretch of bytes, and writes it to each subscriber whose socket takes writes, with
+//! one call each. A socket that would block gets a cursor of its own and catches up from the ring.
+//!
+//! What decides ([`shard`](Shard), sans I/O but for `try_write`) is apart from what runs it
+//! ([`drive`]): a shard is turned by hand in tests, with a clock and sockets of theirs.
+
+mod conn;
+mod drive;
+mod follow;
+mod keep_alive;
+mod link;
+mod mail;
+mod pass;
+mod shard;
+mod stalled;
+mod stats;
+#[cfg(test)]
+mod tests;
+mod transport;
+
+pub(crate) use drive::Pool;
+pub(crate) use link::Link;
+pub(crate) use mail::{Goodbye, Mailbox, What};
+pub(crate) use shard::ShardOptions;
+pub(crate) use stats::Totals;
+pub(crate) use transport::{Pipe, Transport};

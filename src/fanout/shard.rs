@@ -1,0 +1,649 @@
+//! A shard: connections, the topics they follow, and the turns in which it serves them.
+//!
+//! Single-threaded and without I/O but for `try_write`. Whoever runs it calls [`Shard::turn`] whenever
+//! the bell has rung or the last turn left work, and [`Shard::tick`] as time goes by.
+
+use std::collections::{HashMap, VecDeque};
+use std::io::{self, IoSlice};
+use std::ops::{ControlFlow, Index, IndexMut};
+use std::sync::Arc;
+
+use foldhash::quality::RandomState;
+use slab::Slab;
+
+use super::conn::{Conn, Member};
+use super::follow::{Patterns, Walk};
+use super::keep_alive::Wheel;
+use super::link::Link;
+use super::mail::{Goodbye, Mail, Mailbox, What};
+use super::pass::Pass;
+use super::stalled::{CatchUp, Partial, Stalled, catch_up};
+use crate::broker::{Broker, ConnectionId, Follower, Topic};
+use crate::protocol::{CloseCode, Event, TopicName};
+use crate::ring::Seq;
+use crate::ws;
+
+/// How many sockets a turn writes to before it gives way to the connections' reads.
+const TURN_WRITES_MAX: usize = 256;
+
+/// How much of one topic goes into one run.
+const RUN_BYTES_MAX: usize = 256 * 1024;
+
+/// How many topics, and joined bytes, go into one pass.
+const PASS_TOPICS_MAX: usize = 1024;
+const PASS_BYTES_MAX: usize = 1024 * 1024;
+
+/// How many slices go into one vectored write.
+const SLICES_MAX: usize = 64;
+
+/// The settings of a shard.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct ShardOptions {
+    pub(crate) subscriptions_per_connection_max: usize,
+    /// In how many topics a stalled connection may be behind before it is closed.
+    pub(crate) behind_topics_max: usize,
+    /// Something is sent at least this often.
+    pub(crate) heartbeat_ms: u64,
+    /// How long a peer may take to answer a ping.
+    pub(crate) timeout_ms: u64,
+}
+
+impl Default for ShardOptions {
+    fn default() -> Self {
+        ShardOptions { subscriptions_per_connection_max: 1000, behind_topics_max: 4096, heartbeat_ms: 25_000, timeout_ms: 20_000 }
+    }
+}
+
+/// Whether a turn left work.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Turn {
+    Again,
+    Sleep,
+}
+
+#[derive(Debug)]
+pub(super) struct Shard {
+    pub(super) broker: Broker,
+    pub(super) mailbox: Arc<Mailbox>,
+    pub(super) options: ShardOptions,
+    pub(super) conns: Slab<Conn>,
+    pub(super) slots: TopicSlots,
+    pub(super) patterns: Patterns,
+    pub(super) walks: VecDeque<Walk>,
+    pub(super) wheel: Wheel,
+    pass: Pass,
+    stamp: u64,
+    /// Topics that had more than one run holds.
+    unfinished: VecDeque<u32>,
+    /// Stalled connections whose sockets take writes and that had their share of the last turn.
+    catching_up: VecDeque<u32>,
+    /// Connections that fell behind in too many topics.
+    too_slow: Vec<(u32, ConnectionId)>,
+    scratch: Vec<u8>,
+    mail: Vec<Mail>,
+    pub(super) tick: u32,
+}
+
+/// One topic in a shard.
+#[derive(Debug)]
+pub(super) struct TopicSlot {
+    pub(super) topic: Arc<Topic>,
+    pub(super) follower: Arc<Follower>,
+    /// The next entry to fan out: every connection that is not stalled stands here.
+    pub(super) cursor: Seq,
+    /// Connections that subscribe to the name.
+    pub(super) members: Vec<Member>,
+    /// The shard's patterns that match the name.
+    pub(super) patterns: Vec<u32>,
+    /// How many stalled connections have a place here.
+    stalled: u32,
+}
+
+/// All topics of a shard, by number and by name.
+#[derive(Debug, Default)]
+pub(super) struct TopicSlots {
+    slots: Slab<TopicSlot>,
+    by_name: HashMap<TopicName, u32, RandomState>,
+}
+
+impl Index<u32> for TopicSlots {
+    type Output = TopicSlot;
+
+    fn index(&self, slot: u32) -> &TopicSlot {
+        &self.slots[slot as usize]
+    }
+}
+
+impl IndexMut<u32> for TopicSlots {
+    fn index_mut(&mut self, slot: u32) -> &mut TopicSlot {
+        &mut self.slots[slot as usize]
+    }
+}
+
+impl TopicSlots {
+    pub(super) fn pin(&mut self, slot: u32) {
+        self[slot].stalled += 1;
+    }
+
+    pub(super) fn unpin(&mut self, slot: u32) {
+        self[slot].stalled -= 1;
+    }
+
+    pub(super) fn named(&self, name: &str) -> Option<u32> {
+        self.by_name.get(name).copied()
+    }
+
+    /// The numbers in use are below this.
+    pub(super) fn numbers(&self) -> u32 {
+        // As many as there have been at once; a shard's topics are bounded far below 2^32.
+        self.slots.capacity() as u32
+    }
+
+    pub(super) fn contains(&self, slot: u32) -> bool {
+        self.slots.contains(slot as usize)
+    }
+
+    /// The topic's place here, which is made if need be.
+    pub(super) fn of(&mut self, topic: &Arc<Topic>, follower: &Arc<Follower>, patterns: impl FnOnce(&str) -> Vec<u32>) -> u32 {
+        if follower.slot() != Follower::NO_SLOT {
+            return follower.slot();
+        }
+        let slot = self.slots.insert(TopicSlot {
+            topic: Arc::clone(topic),
+            follower: Arc::clone(follower),
+            cursor: Seq(follower.passed().0 + 1),
+            members: Vec::new(),
+            patterns: patterns(topic.name()),
+            stalled: 0,
+        }) as u32;
+        follower.set_slot(slot);
+        self.by_name.insert(topic.name().clone(), slot);
+        slot
+    }
+
+    fn remove(&mut self, slot: u32) -> TopicSlot {
+        let gone = self.slots.remove(slot as usize);
+        gone.follower.set_slot(Follower::NO_SLOT);
+        // A topic that was removed and born anew has another number under the same name.
+        if self.named(gone.topic.name()) == Some(slot) {
+            self.by_name.remove(gone.topic.name());
+        }
+        gone
+    }
+
+    fn iter(&self) -> impl Iterator<Item = &TopicSlot> {
+        self.slots.iter().map(|(_, slot)| slot)
+    }
+}
+
+impl Shard {
+    pub(super) fn new(broker: Broker, mailbox: Arc<Mailbox>, options: ShardOptions) -> Self {
+        Shard {
+            wheel: Wheel::new(options.heartbeat_ms, options.timeout_ms),
+            broker,
+            mailbox,
+            options,
+            conns: Slab::new(),
+            slots: TopicSlots::default(),
+            patterns: Patterns::default(),
+            walks: VecDeque::new(),
+            pass: Pass::default(),
+            stamp: 0,
+            unfinished: VecDeque::new(),
+            catching_up: VecDeque::new(),
+            too_slow: Vec::new(),
+            scratch: Vec::new(),
+            mail: Vec::new(),
+            tick: 0,
+        }
+    }
+
+    pub(super) fn is_empty(&self) -> bool {
+        self.conns.is_empty()
+    }
+
+    /// A bounded piece of work: all mail, a stretch of the walks, and so many writes.
+    pub(super) fn turn(&mut self) -> Turn {
+        self.read_mail();
+        if let Some(spread_ms) = self.mailbox.take_drain() {
+            self.drain(spread_ms);
+        }
+        self.walk();
+        if self.pass.is_written() {
+            self.end_pass();
+            self.gather();
+        }
+        self.write();
+        self.catch_up();
+        self.close_slow();
+        let more = !self.pass.is_written()
+            || !self.pass.runs.is_empty()
+            || !self.unfinished.is_empty()
+            || !self.catching_up.is_empty()
+            || !self.walks.is_empty();
+        if more { Turn::Again } else { Turn::Sleep }
+    }
+
+    // Mail.
+
+    fn read_mail(&mut self) {
+        let mut mail = self.mailbox.take(std::mem::take(&mut self.mail));
+        for Mail { link, what } in mail.drain(..) {
+            if let What::Open = what {
+                self.open(link);
+                continue;
+            }
+            let conn = link.slot();
+            if conn == Link::NO_SLOT {
+                continue;
+            }
+            match what {
+                What::Open => {}
+                What::Lane(frames) => {
+                    let conn_state = &mut self.conns[conn as usize];
+                    if conn_state.lane.is_empty() {
+                        conn_state.lane = frames;
+                    } else {
+                        conn_state.lane.extend_from_slice(&frames);
+                    }
+                    self.touch(conn);
+                }
+                What::Join(target, id) => self.join(conn, target, id),
+                What::Leave(target, id) => self.leave(conn, &target, id),
+                What::Writable => self.resume(conn),
+                What::Close { code, reason, goodbye } => self.close(conn, code, reason, goodbye),
+                What::Gone => self.remove(conn),
+            }
+        }
+        const MAIL_KEPT: usize = 1024;
+        mail.shrink_to(MAIL_KEPT);
+        self.mail = mail;
+    }
+
+    fn open(&mut self, link: Arc<Link>) {
+        link.hear(self.tick);
+        let id = link.id;
+        let conn = self.conns.insert(Conn::new(Arc::clone(&link), self.tick)) as u32;
+        link.set_slot(conn);
+        self.wheel.add(conn, id, self.tick, self.wheel.heartbeat());
+        self.mailbox.stats().connections.add(1);
+    }
+
+    fn remove(&mut self, conn: u32) {
+        self.leave_all(conn);
+        let mut gone = self.conns.remove(conn as usize);
+        if let Some(mut stalled) = gone.stalled.take() {
+            stalled.forget_all(&mut self.slots);
+            self.mailbox.stats().stalled.sub(1);
+        }
+        gone.link.set_slot(Link::NO_SLOT);
+        self.mailbox.stats().connections.sub(1);
+    }
+
+    /// The connection is to be written to in this pass.
+    pub(super) fn touch(&mut self, conn: u32) {
+        let state = &mut self.conns[conn as usize];
+        if state.stalled.is_some() {
+            // What it has been given waits until its socket takes writes.
+            return;
+        }
+        if !state.touched {
+            state.touched = true;
+            self.pass.touched.push(conn);
+        }
+    }
+
+    // Passes.
+
+    fn gather(&mut self) {
+        let inbox = Arc::clone(self.mailbox.inbox());
+        for _ in 0..self.unfinished.len() {
+            if let Some(slot) = self.unfinished.pop_front()
+                && self.slots.contains(slot)
+            {
+                self.stage(slot);
+            }
+        }
+        for _ in 0..PASS_TOPICS_MAX {
+            if self.pass.bytes() >= PASS_BYTES_MAX {
+                break;
+            }
+            let Some((topic, follower)) = inbox.next() else {
+                self.patterns.settle(usize::MAX);
+                break;
+            };
+            self.patterns.settle(1);
+            let patterns = &self.patterns;
+            let slot = self.slots.of(&topic, &follower, |name| patterns.matching(name));
+            self.stage(slot);
+            self.release(slot);
+        }
+        self.complete_joins();
+    }
+
+    /// Puts what is new in a topic into the pass, and before the connections that follow it.
+    pub(super) fn stage(&mut self, number: u32) {
+        let slot = &mut self.slots[number];
+        let from = slot.cursor;
+        let begun = self.pass.begin();
+        let mut bytes = 0;
+        let pass = &mut self.pass;
+        let next = slot
+            .topic
+            .ring()
+            .read(from, |_, message| {
+                pass.add(message);
+                bytes += message.data().bytes().len();
+                if bytes < RUN_BYTES_MAX { ControlFlow::Continue(()) } else { ControlFlow::Break(()) }
+            })
+            .expect("what a shard has not passed is not evicted");
+        if self.pass.added(begun) == 0 {
+            return;
+        }
+        slot.cursor = next;
+        let nobody = slot.members.is_empty() && slot.patterns.iter().all(|&pattern| self.patterns[pattern].members.is_empty());
+        if nobody {
+            self.pass.abandon(begun);
+            slot.topic.pass(&slot.follower, Seq(next.0 - 1));
+        } else {
+            let run = self.pass.finish(begun, number, Arc::clone(&slot.topic), from);
+            self.stamp += 1;
+            for member in 0..self.slots[number].members.len() {
+                self.stage_to(self.slots[number].members[member].conn, run, number, from);
+            }
+            for pattern in 0..self.slots[number].patterns.len() {
+                let pattern = self.slots[number].patterns[pattern];
+                for member in 0..self.patterns[pattern].members.len() {
+                    self.stage_to(self.patterns[pattern].members[member].conn, run, number, from);
+                }
+            }
+        }
+        if bytes >= RUN_BYTES_MAX {
+            self.unfinished.push_back(number);
+        }
+    }
+
+    fn stage_to(&mut self, number: u32, run: u32, slot: u32, from: Seq) {
+        let conn = &mut self.conns[number as usize];
+        if conn.stamp == self.stamp || conn.closing {
+            return;
+        }
+        conn.stamp = self.stamp;
+        if let Some(stalled) = &mut conn.stalled {
+            if !stalled.fall_behind(&mut self.slots, slot, from, self.options.behind_topics_max) {
+                self.too_slow.push((number, conn.link.id));
+            }
+            return;
+        }
+        conn.pieces.push(run);
+        if !conn.touched {
+            conn.touched = true;
+            self.pass.touched.push(number);
+        }
+    }
+
+    /// Brings a topic up to its newest entry, so that whoever joins now begins after it.
+    pub(super) fn level(&mut self, slot: u32) {
+        while self.slots[slot].topic.ring().newest() >= self.slots[slot].cursor {
+            self.stage(slot);
+        }
+    }
+
+    fn end_pass(&mut self) {
+        for run in &self.pass.runs {
+            if self.slots.contains(run.slot) && Arc::ptr_eq(&self.slots[run.slot].topic, &run.topic) {
+                let slot = &self.slots[run.slot];
+                slot.topic.pass(&slot.follower, Seq(slot.cursor.0 - 1));
+            }
+        }
+        self.pass.clear();
+    }
+
+    // Writes.
+
+    fn write(&mut self) {
+        for _ in 0..TURN_WRITES_MAX {
+            let Some(&conn) = self.pass.touched.get(self.pass.written) else { break };
+            self.pass.written += 1;
+            self.flush(conn);
+        }
+    }
+
+    /// Writes the lane and the staged runs of one connection, if its socket takes writes.
+    pub(super) fn flush(&mut self, number: u32) {
+        let Some(conn) = self.conns.get_mut(number as usize) else { return };
+        if !conn.touched {
+            return;
+        }
+        conn.touched = false;
+        if conn.stalled.is_some() {
+            return;
+        }
+        let pieces = std::mem::take(&mut conn.pieces);
+        let (form, id) = (conn.link.form, conn.link.id);
+        let mut joined = Vec::with_capacity(pieces.len());
+        joined.extend(pieces.iter().map(|&run| self.pass.joined(run, form, id)));
+
+        let lane_bytes = conn.lane.len();
+        let total = lane_bytes + joined.iter().map(super::pass::Joined::len).sum::<usize>();
+        let written = if total == 0 {
+            Ok(0)
+        } else if let (0, [one]) = (lane_bytes, &joined[..]) {
+            conn.link.transport().try_write(&[IoSlice::new(self.pass.slice(*one))])
+        } else {
+            let lane = std::iter::once(&conn.lane[..]);
+            let slices = lane.chain(joined.iter().map(|&joined| self.pass.slice(joined))).filter(|slice| !slice.is_empty());
+            write_all(&conn.link, slices)
+        };
+        let written = match written {
+            Ok(written) => written,
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => 0,
+            Err(_) => {
+                self.fail(number);
+                return;
+            }
+        };
+
+        let stats = self.mailbox.stats();
+        stats.writes.add(1);
+        stats.delivered_bytes.add(written as u64);
+        conn.sent = self.tick;
+        if written == total {
+            stats.delivered.add(pieces.iter().map(|&run| self.pass.len(run) as u64).sum());
+            conn.lane_written(lane_bytes);
+            // Kept for the next pass: the list is short and the allocation would come back.
+            conn.pieces = pieces;
+            conn.pieces.clear();
+            if conn.closing {
+                finish(conn);
+            }
+            return;
+        }
+        conn.lane_written(written.min(lane_bytes));
+        self.stall(number, &pieces, &joined, written.saturating_sub(lane_bytes));
+    }
+
+    /// The socket took `written` bytes of the staged runs and no more.
+    fn stall(&mut self, number: u32, pieces: &[u32], joined: &[super::pass::Joined], mut written: usize) {
+        let conn = &mut self.conns[number as usize];
+        let mut stalled = Box::<Stalled>::default();
+        let mut partial = None;
+        for (&run, &joined) in pieces.iter().zip(joined) {
+            let part = written.min(joined.len());
+            written -= part;
+            let reached = self.pass.reached(run, joined, part);
+            self.mailbox.stats().delivered.add(reached.whole as u64);
+            let (slot, from, topic) = {
+                let run = &self.pass.runs[run as usize];
+                (run.slot, run.from, &run.topic)
+            };
+            let mut next = Seq(from.0 + reached.whole as u64);
+            if reached.part > 0 {
+                let message = Arc::clone(self.pass.message(run, reached.whole));
+                partial = Some(Partial { message, topic: Arc::clone(topic), seq: next, at: reached.part });
+                next = Seq(next.0 + 1);
+            }
+            let end = Seq(from.0 + self.pass.len(run) as u64);
+            let stands = self.slots.contains(slot) && Arc::ptr_eq(&self.slots[slot].topic, topic);
+            if next < end && stands && !stalled.fall_behind(&mut self.slots, slot, next, self.options.behind_topics_max) {
+                self.too_slow.push((number, conn.link.id));
+                break;
+            }
+        }
+        stalled.set_partial(partial);
+        conn.stalled = Some(stalled);
+        conn.link.set_blocked();
+        self.mailbox.stats().stalled.add(1);
+    }
+
+    /// The socket takes writes again.
+    fn resume(&mut self, number: u32) {
+        let Some(stalled) = &mut self.conns[number as usize].stalled else { return };
+        if !stalled.queued {
+            stalled.queued = true;
+            self.catching_up.push_back(number);
+        }
+    }
+
+    fn catch_up(&mut self) {
+        const TURN_CATCH_UPS_MAX: usize = 32;
+        for _ in 0..TURN_CATCH_UPS_MAX.min(self.catching_up.len()) {
+            let Some(number) = self.catching_up.pop_front() else { break };
+            let Some(conn) = self.conns.get_mut(number as usize) else { continue };
+            match &mut conn.stalled {
+                Some(stalled) if stalled.queued => stalled.queued = false,
+                _ => continue,
+            }
+            conn.sent = self.tick;
+            match catch_up(conn, &mut self.slots, self.mailbox.stats(), &mut self.scratch) {
+                CatchUp::Level => {
+                    conn.stalled = None;
+                    self.mailbox.stats().stalled.sub(1);
+                    if conn.closing {
+                        finish(conn);
+                    }
+                }
+                CatchUp::Blocked => conn.link.set_blocked(),
+                CatchUp::Again => self.resume(number),
+                CatchUp::Broken => self.fail(number),
+            }
+        }
+        const SCRATCH_BYTES_KEPT: usize = 128 * 1024;
+        self.scratch.shrink_to(SCRATCH_BYTES_KEPT);
+    }
+
+    /// The socket failed: the session is told, and everything owed is forgotten.
+    fn fail(&mut self, number: u32) {
+        let conn = &mut self.conns[number as usize];
+        conn.closing = true;
+        conn.pieces.clear();
+        let lane_bytes = conn.lane.len();
+        conn.lane_written(lane_bytes);
+        if let Some(mut stalled) = conn.stalled.take() {
+            stalled.forget_all(&mut self.slots);
+            self.mailbox.stats().stalled.sub(1);
+        }
+        conn.link.set_broken();
+    }
+
+    // Ends.
+
+    /// Sends what is left, then a goodbye if the server is the one who ends it, then the close frame.
+    pub(super) fn close(&mut self, number: u32, code: CloseCode, reason: &str, goodbye: Option<Goodbye>) {
+        self.flush(number);
+        let conn = &mut self.conns[number as usize];
+        if conn.closing {
+            return;
+        }
+        conn.closing = true;
+        conn.link.set_closing();
+        if let Some(stalled) = &mut conn.stalled {
+            stalled.forget_all(&mut self.slots);
+        }
+        if let Some(Goodbye { reconnect_ms }) = goodbye {
+            conn.say(&Event::Goodbye { code, reason, reconnect_ms });
+        }
+        conn.say_frames(|lane| ws::push_close(lane, ws::CloseCode(code.0), reason));
+        self.touch(number);
+    }
+
+    fn close_slow(&mut self) {
+        for (number, id) in std::mem::take(&mut self.too_slow) {
+            if self.conns.get(number as usize).is_some_and(|conn| conn.link.id == id && !conn.closing) {
+                self.mailbox.stats().closed_slow.add(1);
+                let goodbye = Goodbye { reconnect_ms: Some(0) };
+                self.close(number, CloseCode::SLOW, "too far behind in too many topics", Some(goodbye));
+            }
+        }
+    }
+
+    /// Says goodbye to everybody, with times to return spread evenly over `spread_ms`.
+    fn drain(&mut self, spread_ms: u64) {
+        let numbers: Vec<u32> = self.conns.iter().map(|(number, _)| number as u32).collect();
+        let count = numbers.len() as u64;
+        for (index, number) in (0..count).zip(numbers) {
+            let goodbye = Goodbye { reconnect_ms: Some(spread_ms * index / count) };
+            self.close(number, CloseCode::SERVICE_RESTART, "restart", Some(goodbye));
+        }
+    }
+
+    /// Lets go of a topic that nobody here follows any more, or that has been removed.
+    pub(super) fn release(&mut self, number: u32) {
+        let slot = &self.slots[number];
+        let closed = slot.topic.ring().is_closed();
+        if slot.stalled == 0 && slot.members.is_empty() && (slot.patterns.is_empty() || closed) {
+            let slot = self.slots.remove(number);
+            slot.topic.unfollow(self.mailbox.inbox(), self.broker.now_ms());
+        }
+    }
+}
+
+impl Drop for Shard {
+    fn drop(&mut self) {
+        // Publishers must not wait for a shard that is no more.
+        let now_ms = self.broker.now_ms();
+        let inbox = self.mailbox.inbox();
+        self.patterns.unfollow_all(&self.broker, inbox);
+        while let Some((topic, _)) = inbox.next() {
+            topic.unfollow(inbox, now_ms);
+        }
+        for slot in self.slots.iter() {
+            for _ in &slot.members {
+                slot.topic.leave(now_ms);
+            }
+            slot.topic.unfollow(inbox, now_ms);
+        }
+        for (_, conn) in &self.conns {
+            conn.link.set_broken();
+        }
+    }
+}
+
+/// All that was to be sent has been sent.
+fn finish(conn: &Conn) {
+    conn.link.transport().finish();
+    conn.link.set_flushed();
+}
+
+/// Writes slices in groups, until one is not taken whole.
+fn write_all<'a>(link: &Link, mut slices: impl Iterator<Item = &'a [u8]>) -> io::Result<usize> {
+    let mut all = 0;
+    loop {
+        let mut group = [IoSlice::new(&[]); SLICES_MAX];
+        let (mut count, mut bytes) = (0, 0);
+        for (place, slice) in group.iter_mut().zip(&mut slices) {
+            *place = IoSlice::new(slice);
+            count += 1;
+            bytes += slice.len();
+        }
+        if count == 0 {
+            return Ok(all);
+        }
+        match link.transport().try_write(&group[..count]) {
+            Ok(written) if written == bytes => all += written,
+            Ok(written) => return Ok(all + written),
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => return Ok(all),
+            Err(error) => return Err(error),
+        }
+    }
+}

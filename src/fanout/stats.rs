@@ -1,0 +1,77 @@
+//! What a shard has done, counted per pass and never per delivery.
+
+use std::sync::atomic::{AtomicU64, Ordering};
+
+/// One shard's counters. Only the shard writes them.
+#[derive(Debug, Default)]
+pub(crate) struct Stats {
+    pub(super) connections: Count,
+    pub(super) subscriptions: Count,
+    pub(super) delivered: Count,
+    pub(super) delivered_bytes: Count,
+    pub(super) writes: Count,
+    pub(super) gaps: Count,
+    pub(super) skipped: Count,
+    pub(super) stalled: Count,
+    pub(super) closed_slow: Count,
+    pub(super) closed_silent: Count,
+}
+
+/// A counter with one writer.
+#[derive(Debug, Default)]
+pub(super) struct Count(AtomicU64);
+
+impl Count {
+    pub(super) fn add(&self, more: u64) {
+        // One writer, so a load and a store lose nothing and need no locked instruction.
+        self.0.store(self.0.load(Ordering::Relaxed) + more, Ordering::Relaxed);
+    }
+
+    pub(super) fn sub(&self, less: u64) {
+        self.0.store(self.0.load(Ordering::Relaxed) - less, Ordering::Relaxed);
+    }
+
+    fn read(&self) -> u64 {
+        self.0.load(Ordering::Relaxed)
+    }
+}
+
+/// The sum over all shards, at one moment.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Totals {
+    /// Connections that are open now.
+    pub(crate) connections: u64,
+    /// Subscriptions that connections hold now.
+    pub(crate) subscriptions: u64,
+    /// Messages handed to sockets.
+    pub(crate) delivered: u64,
+    /// Bytes handed to sockets, replies and frame headers included.
+    pub(crate) delivered_bytes: u64,
+    /// Calls that wrote.
+    pub(crate) writes: u64,
+    /// `gap` events sent.
+    pub(crate) gaps: u64,
+    /// Messages that gaps announced as left out.
+    pub(crate) skipped: u64,
+    /// Connections now whose socket does not take all there is.
+    pub(crate) stalled: u64,
+    /// Connections closed because they fell behind in too many topics.
+    pub(crate) closed_slow: u64,
+    /// Connections closed because they answered no ping.
+    pub(crate) closed_silent: u64,
+}
+
+impl Totals {
+    pub(super) fn add(&mut self, stats: &Stats) {
+        self.connections += stats.connections.read();
+        self.subscriptions += stats.subscriptions.read();
+        self.delivered += stats.delivered.read();
+        self.delivered_bytes += stats.delivered_bytes.read();
+        self.writes += stats.writes.read();
+        self.gaps += stats.gaps.read();
+        self.skipped += stats.skipped.read();
+        self.stalled += stats.stalled.read();
+        self.closed_slow += stats.closed_slow.read();
+        self.closed_silent += stats.closed_silent.read();
+    }
+}

@@ -1,0 +1,116 @@
+//! May this caller do this? Sessions and HTTP calls hold a [`Pass`], never the broker.
+//!
+//! A pass is made by admission, and its methods check and then act, so that a check cannot be
+//! forgotten: without a pass there is nothing to call. Embedders hold the `Broker` itself; they are
+//! trusted.
+
+use std::borrow::Cow;
+use std::sync::Arc;
+
+use crate::broker::{Broker, ConnectionId, Message, Placed, Refused, TooManyTopics, Topic};
+use crate::protocol::{Data, ErrorCode, Filter, TopicName};
+
+/// When an overloaded server may be asked again, in milliseconds.
+const RETRY_MS: u64 = 1_000;
+
+/// What one caller may do.
+///
+/// Without credentials configured everybody may publish to and subscribe to everything but the
+/// names that belong to the server: those may be read, not written.
+#[derive(Clone, Debug)]
+pub(crate) struct Pass {
+    broker: Broker,
+}
+
+/// Why a caller may not, in the words of the protocol.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Denied {
+    pub(crate) code: ErrorCode,
+    pub(crate) message: Cow<'static, str>,
+    pub(crate) retry_after_ms: Option<u64>,
+}
+
+/// A publish that has been allowed.
+#[derive(Debug)]
+pub(crate) enum Admitted {
+    /// It is in the ring.
+    Placed(Placed),
+    /// The topic's shards are behind; to be waited for with [`Pass::publish_when_room`].
+    Full(Arc<Topic>, Arc<Message>),
+}
+
+impl Pass {
+    /// The pass of somebody without credentials, where none are configured.
+    pub(crate) fn anonymous(broker: Broker) -> Self {
+        Pass { broker }
+    }
+
+    /// What the shard is to be asked for, if it may be subscribed to.
+    pub(crate) fn subscribe(&self, filter: Filter) -> Result<Filter, Denied> {
+        // Without credentials everybody may read everything, the server's own topics included.
+        Ok(filter)
+    }
+
+    /// The topic of that name, if it may be published to. `recent` saves the look-up when it is the
+    /// one.
+    pub(crate) fn publish_to(&self, name: &str, recent: Option<&Arc<Topic>>) -> Result<Arc<Topic>, Denied> {
+        if let Some(topic) = recent
+            && &**topic.name() == name
+        {
+            return Ok(Arc::clone(topic));
+        }
+        let known = self.broker.registry().get(name);
+        let reserved = || Denied::new(ErrorCode::Forbidden, "names that begin with `$` belong to the server");
+        if let Some(topic) = known {
+            return if topic.name().is_reserved() { Err(reserved()) } else { Ok(topic) };
+        }
+        let name = TopicName::parse(name).map_err(|error| Denied::new(ErrorCode::BadTopic, error.to_string()))?;
+        if name.is_reserved() {
+            return Err(reserved());
+        }
+        Ok(self.broker.registry().topic(&name, self.broker.now_ms())?)
+    }
+
+    /// Publishes, or says that there is no room yet. `skip` is left out of the delivery.
+    pub(crate) fn publish(&self, topic: Arc<Topic>, data: Data, skip: Option<ConnectionId>) -> Result<Admitted, Denied> {
+        let limit = self.broker.registry().options().message_bytes_max;
+        let bytes = data.bytes().len();
+        if bytes > limit {
+            return Err(Denied::new(ErrorCode::TooLarge, format!("data of {bytes} bytes is larger than the limit of {limit}")));
+        }
+        let now_ms = self.broker.now_ms();
+        let message = Arc::new(Message::new(topic.name().len(), data, skip, now_ms));
+        match self.broker.registry().publish(topic, message, now_ms) {
+            Ok(placed) => Ok(Admitted::Placed(placed)),
+            Err(Refused::Full(topic, message)) => Ok(Admitted::Full(topic, message)),
+            Err(Refused::TooManyTopics) => Err(TooManyTopics.into()),
+        }
+    }
+
+    /// Publishes as soon as there is room.
+    ///
+    /// # Cancel safety
+    ///
+    /// Dropped before it is done, the message has not been published.
+    pub(crate) async fn publish_when_room(&self, topic: Arc<Topic>, message: Arc<Message>) -> Result<Placed, Denied> {
+        let placed = self.broker.registry().publish_when_room(topic, message, || self.broker.now_ms()).await?;
+        Ok(placed)
+    }
+}
+
+impl Denied {
+    pub(crate) fn new(code: ErrorCode, message: impl Into<Cow<'static, str>>) -> Self {
+        Denied { code, message: message.into(), retry_after_ms: None }
+    }
+
+    /// There has been no room for too long.
+    pub(crate) fn overloaded(message: &'static str) -> Self {
+        Denied { retry_after_ms: Some(RETRY_MS), ..Denied::new(ErrorCode::Overloaded, message) }
+    }
+}
+
+impl From<TooManyTopics> for Denied {
+    fn from(_: TooManyTopics) -> Self {
+        Denied::overloaded("as many topics as the server may hold")
+    }
+}

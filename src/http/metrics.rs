@@ -1,0 +1,68 @@
+//! `/metrics`: the figures as Prometheus text. No label holds a name that a client chose.
+
+use http::{Response, StatusCode};
+use prometheus_client::collector::Collector;
+use prometheus_client::encoding::text::encode;
+use prometheus_client::encoding::{DescriptorEncoder, EncodeMetric};
+use prometheus_client::metrics::counter::ConstCounter;
+use prometheus_client::metrics::gauge::ConstGauge;
+use prometheus_client::registry::Registry;
+
+use super::reply::{self, Body};
+use super::service::Shared;
+use super::stats::Figures;
+
+const KIND: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
+
+/// The figures of one moment.
+#[derive(Debug)]
+struct Snapshot(Figures);
+
+impl Collector for Snapshot {
+    fn encode(&self, mut encoder: DescriptorEncoder<'_>) -> Result<(), std::fmt::Error> {
+        let Snapshot(figures) = self;
+        let mut write = |name: &str, help: &str, metric: &dyn Metric| metric.write(&mut encoder, name, help);
+        let counter = |value: u64| ConstCounter::new(value);
+        let gauge = |value: u64| ConstGauge::new(i64::try_from(value).unwrap_or(i64::MAX));
+        write("connections", "WebSocket connections now", &gauge(figures.connections))?;
+        write("subscriptions", "Subscriptions of connections now", &gauge(figures.subscriptions))?;
+        write("topics", "Topics now", &gauge(figures.topics))?;
+        write("stalled_connections", "Connections now whose socket takes no more", &gauge(figures.stalled))?;
+        write("retained_bytes", "Weight of all histories", &gauge(figures.retained_bytes))?;
+        write("unreclaimed_bytes", "Weight of evicted messages that are not freed yet", &gauge(figures.unreclaimed_bytes))?;
+        write("memory_bytes", "Resident memory of the process", &gauge(figures.memory_bytes))?;
+        write("published", "Messages accepted", &counter(figures.published))?;
+        write("delivered", "Messages handed to sockets", &counter(figures.delivered))?;
+        write("delivered_bytes", "Bytes handed to sockets", &counter(figures.delivered_bytes))?;
+        write("writes", "System calls that wrote to sockets", &counter(figures.writes))?;
+        write("gaps", "Gap events sent to slow subscribers", &counter(figures.gaps))?;
+        write("skipped", "Messages that gaps announced as left out", &counter(figures.skipped))?;
+        write("closed_slow", "Connections closed for being behind in too many topics", &counter(figures.closed_slow))?;
+        write("closed_silent", "Connections closed for answering no ping", &counter(figures.closed_silent))?;
+        write("refused", "Connections refused, the server being full or draining", &counter(figures.refused))?;
+        write("cpu_ms", "CPU time of the process in milliseconds", &counter(figures.cpu_ms))
+    }
+}
+
+/// A metric of either kind.
+trait Metric {
+    fn write(&self, encoder: &mut DescriptorEncoder<'_>, name: &str, help: &str) -> Result<(), std::fmt::Error>;
+}
+
+impl<M: EncodeMetric> Metric for M {
+    fn write(&self, encoder: &mut DescriptorEncoder<'_>, name: &str, help: &str) -> Result<(), std::fmt::Error> {
+        let metric = encoder.encode_descriptor(name, help, None, self.metric_type())?;
+        self.encode(metric)
+    }
+}
+
+pub(super) fn render(shared: &Shared) -> Response<Body> {
+    let mut registry = Registry::with_prefix("fanfare");
+    registry.register_collector(Box::new(Snapshot(Figures::now(shared))));
+    let mut text = String::new();
+    // A string takes everything that is written to it.
+    if encode(&mut text, &registry).is_err() {
+        return reply::text(StatusCode::INTERNAL_SERVER_ERROR, "the figures could not be written\n");
+    }
+    reply::with_type(StatusCode::OK, KIND, text.into())
+}

@@ -1,0 +1,107 @@
+//! The settings of a [`Service`].
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU64};
+use std::time::Duration;
+
+use super::Service;
+use super::service::Shared;
+use crate::broker::Broker;
+use crate::fanout::{Pool, ShardOptions};
+use crate::session::SessionOptions;
+
+/// What a service allows.
+#[derive(Clone, Debug)]
+pub(crate) struct Options {
+    pub(crate) hosts: Vec<String>,
+    pub(crate) origins: Vec<String>,
+    pub(crate) connections_max: usize,
+    pub(crate) http_body_bytes_max: usize,
+    /// How long a request's body may take to arrive, in all.
+    pub(crate) http_body_time: Duration,
+    pub(crate) session: SessionOptions,
+    pub(crate) shard: ShardOptions,
+    pub(crate) shards: usize,
+}
+
+impl Default for Options {
+    fn default() -> Self {
+        Options {
+            hosts: Vec::new(),
+            origins: Vec::new(),
+            // Memory, not sockets, would bound it: about 2.5 KB for each that idles.
+            connections_max: 100_000,
+            http_body_bytes_max: 1024 * 1024,
+            http_body_time: Duration::from_secs(10),
+            session: SessionOptions::default(),
+            shard: ShardOptions::default(),
+            shards: std::thread::available_parallelism().map_or(1, std::num::NonZero::get),
+        }
+    }
+}
+
+/// Settings of a [`Service`], see [`Service::builder`].
+#[derive(Clone, Debug)]
+#[must_use]
+pub struct ServiceBuilder {
+    pub(crate) broker: Broker,
+    pub(crate) options: Options,
+}
+
+impl ServiceBuilder {
+    pub(crate) fn new(broker: Broker) -> Self {
+        let mut options = Options::default();
+        options.session.message_bytes_max = broker.registry().options().message_bytes_max;
+        ServiceBuilder { broker, options }
+    }
+
+    /// A name that requests may address the server by, beside IP addresses and `localhost`. A page
+    /// whose name was pointed at this machine by somebody else (DNS rebinding) is refused by this.
+    pub fn host(mut self, name: impl Into<String>) -> Self {
+        self.options.hosts.push(name.into());
+        self
+    }
+
+    /// An origin whose pages may connect, such as `https://app.example.com`, beside the service's own
+    /// host and, without credentials, pages of this machine.
+    pub fn origin(mut self, origin: impl Into<String>) -> Self {
+        self.options.origins.push(origin.into());
+        self
+    }
+
+    /// How many connections there may be. The default is 100,000, at some 2.5 KB for each that idles.
+    pub fn connections_max(mut self, connections: usize) -> Self {
+        self.options.connections_max = connections;
+        self
+    }
+
+    /// How many topics and patterns one connection may subscribe to. The default is 1,000.
+    pub fn subscriptions_per_connection_max(mut self, subscriptions: usize) -> Self {
+        self.options.shard.subscriptions_per_connection_max = subscriptions;
+        self
+    }
+
+    /// How often a silent connection hears something, and how long it may take to answer a ping. The
+    /// defaults are 25 and 20 seconds: most proxies give up on a connection after 60.
+    pub fn heartbeat(mut self, every: Duration, answer_within: Duration) -> Self {
+        let ms = |time: Duration| u64::try_from(time.as_millis()).unwrap_or(u64::MAX);
+        self.options.shard.heartbeat_ms = ms(every);
+        self.options.shard.timeout_ms = ms(answer_within);
+        self.options.session.heartbeat_ms = ms(every);
+        self
+    }
+
+    /// How many tasks share the work of writing. The default is one per core.
+    pub fn shards(mut self, shards: usize) -> Self {
+        self.options.shards = shards;
+        self
+    }
+
+    /// The service, ready to be mounted.
+    pub fn build(self) -> Service {
+        let pool = Pool::new(self.broker.clone(), self.options.shard, self.options.shards);
+        let session_options = Arc::new(self.options.session);
+        let shared = Shared { broker: self.broker, pool, session_options, options: self.options, draining: AtomicBool::new(false), refused: AtomicU64::new(0), stats_served: AtomicBool::new(false) };
+        Service { shared: Arc::new(shared), shard: None }
+    }
+}

@@ -1,0 +1,220 @@
+//! The service: who may call, and which part answers.
+
+use std::convert::Infallible;
+use std::error::Error;
+use std::fmt;
+use std::future::Future;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::task::{Context, Poll};
+
+use bytes::Bytes;
+use http::header::{ALLOW, VARY};
+use http::{HeaderValue, Method, Request, Response, StatusCode};
+
+use super::options::{Options, ServiceBuilder};
+use super::reply::{self, Body};
+use super::{api, metrics, origin, page, stats, upgrade};
+use crate::broker::Broker;
+use crate::fanout::{Pool, Totals};
+use crate::protocol::ErrorCode;
+use crate::session::SessionOptions;
+
+/// A broker's HTTP service: `/ws`, `/v1/…`, `/healthz`, `/readyz`, `/metrics` and the page at `/`.
+///
+/// Cloning is cheap and gives another handle to the same service. It is a tower service and a hyper
+/// service; the connection it is called on must allow upgrades (axum's does, hyper's
+/// `with_upgrades()`).
+///
+/// # Examples
+///
+/// ```no_run
+/// # #[tokio::main]
+/// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+/// let broker = fanfare::Broker::new();
+/// let app = axum::Router::new().nest_service("/events", fanfare::Service::new(broker.clone()));
+/// let listener = tokio::net::TcpListener::bind("127.0.0.1:3000").await?;
+/// tokio::spawn(async move { axum::serve(listener, app).await });
+///
+/// broker.publish("news", &serde_json::json!({"hello": 1})).await?;
+/// # Ok(()) }
+/// ```
+#[derive(Clone)]
+pub struct Service {
+    pub(super) shared: Arc<Shared>,
+    /// The shard that serves the connections that come through this handle; `None` takes turns.
+    pub(super) shard: Option<usize>,
+}
+
+#[derive(Debug)]
+pub(crate) struct Shared {
+    pub(super) broker: Broker,
+    pub(super) pool: Pool,
+    pub(super) options: Options,
+    pub(super) session_options: Arc<SessionOptions>,
+    pub(super) draining: AtomicBool,
+    /// Connections refused, for want of room or while draining.
+    pub(super) refused: AtomicU64,
+    /// Whether a task publishes `$stats`.
+    pub(super) stats_served: AtomicBool,
+}
+
+impl Service {
+    /// A service with the default settings.
+    pub fn new(broker: Broker) -> Self {
+        ServiceBuilder::new(broker).build()
+    }
+
+    /// Settings first.
+    pub fn builder(broker: Broker) -> ServiceBuilder {
+        ServiceBuilder::new(broker)
+    }
+
+    /// Sends every connection away: no new ones, `/readyz` says 503, and everybody gets a `goodbye`
+    /// that asks to return at times spread evenly over `spread`.
+    ///
+    /// It does not wait for them to leave, see [`connections`](Self::connections).
+    pub fn drain(&self, spread: std::time::Duration) {
+        self.shared.draining.store(true, Ordering::Relaxed);
+        self.shared.pool.drain(u64::try_from(spread.as_millis()).unwrap_or(u64::MAX));
+    }
+
+    /// How many WebSocket connections are open or about to be.
+    pub fn connections(&self) -> u64 {
+        self.shared.pool.connections()
+    }
+
+    /// The same service for the connections of one core.
+    #[cfg(feature = "server")]
+    pub(crate) fn on_shard(&self, shard: usize) -> Self {
+        Service { shared: Arc::clone(&self.shared), shard: Some(shard) }
+    }
+
+    /// A connection was refused before it spoke.
+    #[cfg(feature = "server")]
+    pub(crate) fn count_refused(&self) {
+        self.shared.refused.fetch_add(1, Ordering::Relaxed);
+    }
+
+    /// Answers one request.
+    ///
+    /// # Cancel safety
+    ///
+    /// A publish whose call is dropped while it waits for room has not happened.
+    pub async fn handle<B>(&self, request: Request<B>) -> Response<Body>
+    where
+        B: http_body::Body + Send,
+        B::Error: Into<Box<dyn Error + Send + Sync>>,
+    {
+        let head_only = request.method() == Method::HEAD;
+        let mut response = match origin::judge(request.uri(), request.headers(), &self.shared.options) {
+            Err(foreign) => reply::error(StatusCode::FORBIDDEN, ErrorCode::Forbidden, foreign.as_str()),
+            Ok(allowed) => {
+                let preflight = request.method() == Method::OPTIONS;
+                let mut response = if preflight { origin::preflight() } else { self.route(request).await };
+                if let Some(origin) = allowed {
+                    origin::allow(&mut response, origin);
+                }
+                response
+            }
+        };
+        // Whether it is served depends on the origin, also where the answer says nothing about it.
+        response.headers_mut().append(VARY, HeaderValue::from_static("Origin"));
+        if head_only {
+            *response.body_mut() = Body::default();
+        }
+        response
+    }
+
+    async fn route<B>(&self, request: Request<B>) -> Response<Body>
+    where
+        B: http_body::Body + Send,
+        B::Error: Into<Box<dyn Error + Send + Sync>>,
+    {
+        let path = request.uri().path().to_owned();
+        let is_post = request.method() == Method::POST;
+        let is_get = matches!(*request.method(), Method::GET | Method::HEAD);
+        match path.as_str() {
+            "/ws" => upgrade::upgrade(self, request),
+            "/v1/publish" if is_post => api::publish(&self.shared, request).await,
+            "/v1/publish" => not_allowed("POST"),
+            "/v1/topics" if is_get => api::topics(&self.shared, request.uri().query().unwrap_or("")),
+            "/healthz" if is_get => reply::text(StatusCode::OK, "ok\n"),
+            "/readyz" if is_get && self.shared.is_draining() => reply::text(StatusCode::SERVICE_UNAVAILABLE, "draining\n"),
+            "/readyz" if is_get => reply::text(StatusCode::OK, "ready\n"),
+            "/metrics" if is_get => metrics::render(&self.shared),
+            "/v1/topics" | "/healthz" | "/readyz" | "/metrics" => not_allowed("GET, HEAD"),
+            path => match page::asset(path) {
+                Some(_) if !is_get => not_allowed("GET, HEAD"),
+                Some(asset) => asset.respond(),
+                None => reply::error(StatusCode::NOT_FOUND, ErrorCode::BadRequest, "nothing here"),
+            },
+        }
+    }
+}
+
+impl Shared {
+    pub(super) fn is_draining(&self) -> bool {
+        self.draining.load(Ordering::Relaxed)
+    }
+
+    pub(super) fn totals(&self) -> Totals {
+        self.pool.totals()
+    }
+
+    /// Sees to it that a task publishes `$stats`. Must be called within a runtime.
+    pub(super) fn serve_stats(self: &Arc<Self>) {
+        if !self.stats_served.swap(true, Ordering::AcqRel) {
+            tokio::spawn(stats::publish(Arc::downgrade(self)));
+        }
+    }
+}
+
+fn not_allowed(allow: &'static str) -> Response<Body> {
+    let mut response = reply::error(StatusCode::METHOD_NOT_ALLOWED, ErrorCode::BadRequest, "another method is needed here");
+    response.headers_mut().insert(ALLOW, HeaderValue::from_static(allow));
+    response
+}
+
+impl fmt::Debug for Service {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Service").field("broker", &self.shared.broker).field("connections", &self.connections()).finish_non_exhaustive()
+    }
+}
+
+type Answer = Pin<Box<dyn Future<Output = Result<Response<Body>, Infallible>> + Send>>;
+
+impl<B> tower_service::Service<Request<B>> for Service
+where
+    B: http_body::Body<Data = Bytes> + Send + 'static,
+    B::Error: Into<Box<dyn Error + Send + Sync>>,
+{
+    type Response = Response<Body>;
+    type Error = Infallible;
+    type Future = Answer;
+
+    fn poll_ready(&mut self, _: &mut Context<'_>) -> Poll<Result<(), Infallible>> {
+        Poll::Ready(Ok(()))
+    }
+
+    fn call(&mut self, request: Request<B>) -> Answer {
+        let service = self.clone();
+        Box::pin(async move { Ok(service.handle(request).await) })
+    }
+}
+
+impl<B> hyper::service::Service<Request<B>> for Service
+where
+    B: http_body::Body<Data = Bytes> + Send + 'static,
+    B::Error: Into<Box<dyn Error + Send + Sync>>,
+{
+    type Response = Response<Body>;
+    type Error = Infallible;
+    type Future = Answer;
+
+    fn call(&self, request: Request<B>) -> Answer {
+        let service = self.clone();
+        Box::pin(async move { Ok(service.handle(request).await) })
+    }
+}

@@ -1,0 +1,106 @@
+//! The server's figures, and `$stats`, which carries them once a second while somebody follows it.
+
+use std::sync::Weak;
+use std::sync::atomic::Ordering;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+use serde::Serialize;
+
+use super::service::Shared;
+use crate::ring::reclaim;
+
+const TOPIC: &str = "$stats";
+const EVERY: Duration = Duration::from_secs(1);
+
+/// What is going on, at one moment. Totals count since the start.
+#[derive(Clone, Debug, Serialize)]
+pub(super) struct Figures {
+    /// Milliseconds since 1970.
+    at: u64,
+    uptime_ms: u64,
+    version: &'static str,
+    pub(super) connections: u64,
+    pub(super) subscriptions: u64,
+    pub(super) topics: u64,
+    pub(super) published: u64,
+    pub(super) delivered: u64,
+    pub(super) delivered_bytes: u64,
+    pub(super) writes: u64,
+    pub(super) gaps: u64,
+    pub(super) skipped: u64,
+    pub(super) stalled: u64,
+    pub(super) closed_slow: u64,
+    pub(super) closed_silent: u64,
+    pub(super) refused: u64,
+    pub(super) retained_bytes: u64,
+    pub(super) unreclaimed_bytes: u64,
+    pub(super) memory_bytes: u64,
+    pub(super) cpu_ms: u64,
+    shards: u64,
+}
+
+impl Figures {
+    pub(super) fn now(shared: &Shared) -> Self {
+        let totals = shared.totals();
+        let registry = shared.broker.registry();
+        let at = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+        Figures {
+            at: u64::try_from(at.as_millis()).unwrap_or(u64::MAX),
+            uptime_ms: shared.broker.now_ms(),
+            version: env!("CARGO_PKG_VERSION"),
+            connections: totals.connections,
+            subscriptions: totals.subscriptions,
+            topics: registry.topics() as u64,
+            published: registry.published(),
+            delivered: totals.delivered,
+            delivered_bytes: totals.delivered_bytes,
+            writes: totals.writes,
+            gaps: totals.gaps,
+            skipped: totals.skipped,
+            stalled: totals.stalled,
+            closed_slow: totals.closed_slow,
+            closed_silent: totals.closed_silent,
+            refused: shared.refused.load(Ordering::Relaxed),
+            retained_bytes: registry.retained_bytes() as u64,
+            unreclaimed_bytes: reclaim::pending().bytes as u64,
+            memory_bytes: memory_bytes(),
+            cpu_ms: cpu_ms(),
+            shards: shared.pool.len() as u64,
+        }
+    }
+}
+
+/// Publishes the figures while the service lives.
+pub(super) async fn publish(shared: Weak<Shared>) {
+    let mut ticks = tokio::time::interval(EVERY);
+    ticks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Skip);
+    loop {
+        ticks.tick().await;
+        let Some(shared) = shared.upgrade() else { return };
+        let followed = shared.broker.registry().get(TOPIC).is_some_and(|topic| topic.subscribers() > 0);
+        if followed {
+            // Never refused for good: the name is legal, the payload small, the topic exists.
+            let figures = Figures::now(&shared);
+            if let Err(error) = shared.broker.publish(TOPIC, &figures).await {
+                tracing::warn!(%error, "the server's figures could not be published");
+            }
+        }
+    }
+}
+
+/// Resident memory of this process, 0 where the system does not tell.
+fn memory_bytes() -> u64 {
+    let Ok(statm) = std::fs::read_to_string("/proc/self/statm") else { return 0 };
+    let pages: u64 = statm.split(' ').nth(1).and_then(|pages| pages.parse().ok()).unwrap_or(0);
+    pages * rustix::param::page_size() as u64
+}
+
+/// CPU time of this process, 0 where the system does not tell.
+fn cpu_ms() -> u64 {
+    let Ok(stat) = std::fs::read_to_string("/proc/self/stat") else { return 0 };
+    // The name in the second field may hold anything; fields are counted behind its last `)`.
+    let Some((_, fields)) = stat.rsplit_once(')') else { return 0 };
+    // utime and stime: fields 14 and 15 of proc_pid_stat(5), the 12th and 13th behind the name.
+    let ticks: u64 = fields.split_ascii_whitespace().skip(11).take(2).filter_map(|ticks| ticks.parse::<u64>().ok()).sum();
+    ticks * 1_000 / rustix::param::clock_ticks_per_second()
+}

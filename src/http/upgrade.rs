@@ -1,0 +1,124 @@
+//! From a request to a session.
+
+use std::borrow::Cow;
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+
+use http::header::{CONNECTION, SEC_WEBSOCKET_ACCEPT, SEC_WEBSOCKET_PROTOCOL, UPGRADE};
+use http::{HeaderValue, Request, Response, StatusCode};
+use hyper::upgrade::{OnUpgrade, Upgraded};
+use hyper_util::rt::TokioIo;
+use tokio::net::TcpStream;
+
+use super::reply::{self, Body};
+use super::service::{Service, Shared};
+use crate::fanout::Transport;
+use crate::gate::Pass;
+use crate::protocol::{Encoding, ErrorCode};
+use crate::session::{self, Admission, Counted, Stream};
+use crate::ws;
+
+/// A subprotocol item that carries a token; it is never echoed.
+const TOKEN_PREFIX: &str = "fanfare.token.";
+
+/// When a full server may be asked again, in milliseconds.
+const RETRY_MS: u64 = 5_000;
+
+pub(super) fn upgrade<B>(service: &Service, mut request: Request<B>) -> Response<Body> {
+    let shared = &service.shared;
+    let accept = match ws::check(request.method(), request.version(), request.headers()) {
+        Ok(accept) => accept,
+        Err(error) => {
+            let mut response = reply::error(error.status(), ErrorCode::BadRequest, &error.to_string());
+            if let Some((name, value)) = error.header() {
+                response.headers_mut().insert(name, value);
+            }
+            if error.status() == StatusCode::UPGRADE_REQUIRED {
+                response.headers_mut().insert(CONNECTION, HeaderValue::from_static("upgrade"));
+            }
+            return response;
+        }
+    };
+    let encoding = match choose(&accept.protocols) {
+        Ok(encoding) => encoding,
+        Err(message) => return reply::error(StatusCode::BAD_REQUEST, ErrorCode::BadRequest, &message),
+    };
+    let echo = (!accept.protocols.is_empty()).then(|| encoding.subprotocol());
+    if shared.is_draining() {
+        return unavailable(shared, "the server is being restarted");
+    }
+    if shared.pool.connections() >= shared.options.connections_max as u64 {
+        return unavailable(shared, "as many connections as the server may hold");
+    }
+
+    let mut response = Response::new(Body::default());
+    *response.status_mut() = StatusCode::SWITCHING_PROTOCOLS;
+    let headers = response.headers_mut();
+    headers.insert(SEC_WEBSOCKET_ACCEPT, accept.accept_key.clone());
+    headers.insert(UPGRADE, HeaderValue::from_static("websocket"));
+    headers.insert(CONNECTION, HeaderValue::from_static("Upgrade"));
+    if let Some(protocol) = echo {
+        headers.insert(SEC_WEBSOCKET_PROTOCOL, HeaderValue::from_static(protocol));
+    }
+
+    shared.serve_stats();
+    let mailbox = shared.pool.shard(service.shard);
+    let admission = Admission {
+        pass: Pass::anonymous(shared.broker.clone()),
+        id: shared.broker.next_connection(),
+        form: encoding.into(),
+        counted: Counted::new(&mailbox),
+        mailbox,
+        options: Arc::clone(&shared.session_options),
+    };
+    let upgraded = hyper::upgrade::on(&mut request);
+    tokio::spawn(begin(upgraded, admission));
+    response
+}
+
+/// Waits for the stream, then serves it in a task of its own: this one's future holds what hyper
+/// needed, and would for as long as the connection lasts.
+async fn begin(upgraded: OnUpgrade, admission: Admission) {
+    match upgraded.await {
+        Ok(upgraded) => {
+            let (stream, transport) = open(upgraded);
+            tokio::spawn(session::run(admission, stream, transport));
+        }
+        Err(error) => tracing::debug!(%error, "a connection ended during its handshake"),
+    }
+}
+
+/// The stream below, without hyper's buffers where it is a plain TCP stream.
+fn open(upgraded: Upgraded) -> (Stream, Transport) {
+    let upgraded = match upgraded.downcast::<TokioIo<TcpStream>>() {
+        Ok(parts) => return Stream::tcp(parts.io.into_inner(), parts.read_buf),
+        Err(upgraded) => upgraded,
+    };
+    // axum's server and hyper-util's `auto` builder wrap the stream once more.
+    match hyper_util::server::conn::auto::upgrade::downcast::<TokioIo<TcpStream>>(upgraded) {
+        Ok(parts) => Stream::tcp(parts.io.into_inner(), parts.read_buf),
+        Err(upgraded) => Stream::other(Box::new(TokioIo::new(upgraded)), bytes::Bytes::new()),
+    }
+}
+
+/// The client's order decides.
+fn choose(offered: &[&str]) -> Result<Encoding, Cow<'static, str>> {
+    let known = [Encoding::Json, Encoding::MsgPack];
+    let chosen = offered.iter().find_map(|offer| known.into_iter().find(|encoding| encoding.subprotocol() == *offer));
+    match chosen {
+        Some(encoding) => Ok(encoding),
+        None if offered.is_empty() => Ok(Encoding::Json),
+        None => {
+            let [json, msgpack] = known.map(Encoding::subprotocol);
+            let hint = if offered.iter().any(|offer| offer.starts_with(TOKEN_PREFIX)) { " beside the token" } else { "" };
+            Err(format!("offer the subprotocol {json} or {msgpack}{hint}").into())
+        }
+    }
+}
+
+fn unavailable(shared: &Shared, message: &str) -> Response<Body> {
+    shared.refused.fetch_add(1, Ordering::Relaxed);
+    let mut response = reply::failure(StatusCode::SERVICE_UNAVAILABLE, Encoding::Json, ErrorCode::Overloaded, message, Some(RETRY_MS));
+    response.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));
+    response
+}

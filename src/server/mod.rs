@@ -1,0 +1,167 @@
+//! The `fanfare` server: a runtime per core, listeners, signals, drain.
+
+mod demo;
+mod descriptors;
+mod listen;
+mod log;
+
+use std::io::{self, Write};
+use std::process::ExitCode;
+use std::sync::Arc;
+use std::thread;
+use std::time::{Duration, Instant};
+
+use tokio::runtime::Builder;
+use tokio::signal::unix::{SignalKind, signal};
+use tokio::sync::watch;
+
+use crate::broker::{Broker, History, TopicFilter, TopicRule};
+use crate::config::Config;
+use crate::http::Service;
+use listen::{Acceptor, Listeners};
+
+/// What can keep a server from starting.
+#[derive(Debug, thiserror::Error)]
+enum StartError {
+    #[error("cannot listen on {address}: {error}")]
+    Listen { address: String, error: io::Error },
+    #[error("cannot watch for signals: {0}")]
+    Signals(io::Error),
+    #[error("cannot start a thread: {0}")]
+    Thread(io::Error),
+    #[error("cannot write the address to standard output: {0}")]
+    Announce(io::Error),
+}
+
+/// Serves until a signal ends it.
+pub(crate) fn serve(config: Config, demo: bool) -> ExitCode {
+    log::start(&config.log);
+    match run(&config, demo) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            tracing::error!("{error}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn run(config: &Config, demo: bool) -> Result<(), StartError> {
+    descriptors::raise(config.limits.connections);
+    let broker = broker(config);
+    let threads = match config.server.threads {
+        0 => thread::available_parallelism().map_or(1, std::num::NonZero::get),
+        threads => threads,
+    };
+    let service = service(config, broker.clone(), threads);
+    let listeners = Listeners::bind(&config.server.listen)?;
+    let (stop, stopped) = watch::channel(false);
+    let acceptor = Arc::new(Acceptor::new(config, stopped));
+
+    for number in 0..threads {
+        let listeners = listeners.share()?;
+        let (acceptor, service) = (Arc::clone(&acceptor), service.on_shard(number));
+        // Detached: a thread ends with the process, when drain is over.
+        thread::Builder::new()
+            .name(format!("fanfare-{number}"))
+            .spawn(move || serve_core(listeners, &acceptor, &service))
+            .map_err(StartError::Thread)?;
+    }
+
+    let runtime = Builder::new_current_thread().enable_all().build().map_err(StartError::Thread)?;
+    runtime.block_on(async {
+        let mut interrupt = signal(SignalKind::interrupt()).map_err(StartError::Signals)?;
+        let mut terminate = signal(SignalKind::terminate()).map_err(StartError::Signals)?;
+        announce(&listeners).map_err(StartError::Announce)?;
+        if demo {
+            tokio::spawn(demo::publish(broker));
+        }
+        tokio::select! {
+            _ = interrupt.recv() => {}
+            _ = terminate.recv() => {}
+        }
+        tracing::info!(connections = service.connections(), "draining");
+        let drain = drain(config, &service, &acceptor, &stop);
+        tokio::select! {
+            () = drain => {}
+            _ = interrupt.recv() => tracing::info!("ended by a second signal"),
+            _ = terminate.recv() => tracing::info!("ended by a second signal"),
+        }
+        Ok(())
+    })
+}
+
+/// One core: a runtime whose tasks never leave it.
+fn serve_core(listeners: Vec<std::net::TcpListener>, acceptor: &Arc<Acceptor>, service: &Service) {
+    let runtime = match Builder::new_current_thread().enable_all().build() {
+        Ok(runtime) => runtime,
+        Err(error) => {
+            tracing::error!(%error, "a core has no runtime and serves nobody");
+            return;
+        }
+    };
+    runtime.block_on(acceptor.serve(listeners, service));
+}
+
+fn broker(config: &Config) -> Broker {
+    let history = History { entries: config.history.entries, bytes: config.history.bytes, age_ms: config.history.age_ms };
+    let builder = Broker::builder()
+        .history(history)
+        .linger_ms(config.history.linger_ms)
+        .topics_max(config.limits.topics)
+        .retained_bytes_max(config.limits.retained_bytes)
+        .message_bytes_max(config.limits.message_bytes);
+    let rules = config.topics.iter().map(|rule| TopicRule {
+        pattern: TopicFilter(rule.pattern.clone()),
+        history: History {
+            entries: rule.history_entries.unwrap_or(history.entries),
+            bytes: rule.history_bytes.unwrap_or(history.bytes),
+            age_ms: rule.history_age_ms.unwrap_or(history.age_ms),
+        },
+    });
+    rules.fold(builder, crate::broker::Builder::topic_rule).build()
+}
+
+fn service(config: &Config, broker: Broker, threads: usize) -> Service {
+    let limits = &config.limits;
+    let mut builder = Service::builder(broker)
+        .connections_max(limits.connections)
+        .subscriptions_per_connection_max(limits.subscriptions_per_connection)
+        .heartbeat(Duration::from_millis(config.keep_alive.heartbeat_ms), Duration::from_millis(config.keep_alive.timeout_ms))
+        .shards(threads);
+    builder.options.hosts.clone_from(&config.server.hosts);
+    builder.options.origins.clone_from(&config.server.origins);
+    builder.options.http_body_bytes_max = limits.http_body_bytes;
+    builder.options.http_body_time = Duration::from_millis(limits.header_ms);
+    builder.options.shard.behind_topics_max = limits.behind_topics;
+    let session = &mut builder.options.session;
+    session.batch_items_max = limits.batch_items;
+    session.control_lane_bytes_max = limits.control_lane_bytes;
+    session.malformed_in_a_row_max = limits.malformed_in_a_row;
+    session.publish_wait = Duration::from_millis(limits.publish_wait_ms);
+    builder.build()
+}
+
+/// Standard output gets the addresses, one a line, and nothing else.
+fn announce(listeners: &Listeners) -> io::Result<()> {
+    let mut out = io::stdout().lock();
+    for address in listeners.addresses() {
+        writeln!(out, "http://{address}")?;
+        tracing::info!(%address, "listening");
+    }
+    out.flush()
+}
+
+/// Sends everybody away and waits until they have gone or the deadline has come.
+async fn drain(config: &Config, service: &Service, acceptor: &Acceptor, stop: &watch::Sender<bool>) {
+    const LOOK_EVERY: Duration = Duration::from_millis(10);
+    let deadline = Instant::now() + Duration::from_millis(config.drain.deadline_ms);
+    stop.send_replace(true);
+    service.drain(Duration::from_millis(config.drain.spread_ms));
+    while service.connections() + acceptor.open() > 0 {
+        if Instant::now() >= deadline {
+            tracing::warn!(connections = service.connections(), "the deadline has come before everybody left");
+            return;
+        }
+        tokio::time::sleep(LOOK_EVERY).await;
+    }
+}

@@ -1,0 +1,338 @@
+//! Reads a connection and carries out what it asks for, in order.
+
+use std::future::{Future, poll_fn};
+use std::ops::ControlFlow;
+use std::pin::pin;
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::task::Poll;
+use std::time::Duration;
+
+use tokio::io::AsyncReadExt;
+use tokio::time::{Instant, timeout, timeout_at};
+
+use super::machine::{Ask, Machine, SessionOptions, Step, Waiting};
+use super::stream::Stream;
+use crate::broker::{ConnectionId, Form};
+use crate::fanout::{Goodbye, Link, Mailbox, Transport, What};
+use crate::gate::{Denied, Pass};
+use crate::protocol::{CloseCode, Encoding, Event, Filter, decode_json, decode_msgpack};
+use crate::ws::{self, Incoming, Opcode, ReadError, ReadLimits, Reader};
+
+/// Replies that are kept together before they are handed to the shard.
+const OUT_BYTES_MAX: usize = 16 * 1024;
+
+/// How long the last bytes may take to be written, and the peer to close its side after them.
+const FLUSH_TIME: Duration = Duration::from_secs(5);
+const LINGER_TIME: Duration = Duration::from_secs(1);
+
+/// A connection that has been let in.
+pub(crate) struct Admission {
+    pub(crate) pass: Pass,
+    pub(crate) id: ConnectionId,
+    pub(crate) form: Form,
+    pub(crate) mailbox: Arc<Mailbox>,
+    pub(crate) options: Arc<SessionOptions>,
+    /// Counts the connection for as long as it lives.
+    pub(crate) counted: Counted,
+}
+
+/// One of a shard's connections, counted until it is dropped.
+#[derive(Debug)]
+pub(crate) struct Counted(Arc<Mailbox>);
+
+impl Counted {
+    pub(crate) fn new(mailbox: &Arc<Mailbox>) -> Self {
+        mailbox.connections().fetch_add(1, Ordering::Relaxed);
+        Counted(Arc::clone(mailbox))
+    }
+}
+
+impl Drop for Counted {
+    fn drop(&mut self) {
+        self.0.connections().fetch_sub(1, Ordering::Relaxed);
+    }
+}
+
+/// How a connection's commands ended.
+#[derive(Debug)]
+enum End {
+    /// The peer sent a close frame.
+    Closed(Option<CloseCode>),
+    /// The peer is gone.
+    Lost,
+    /// The server ends it, for that reason.
+    Close(CloseCode, &'static str),
+    /// The shard has ended it.
+    Over,
+}
+
+/// Serves one connection until it ends.
+///
+/// # Cancel safety
+///
+/// Dropped, the connection ends without a goodbye; its shard is told.
+pub(crate) async fn run(admission: Admission, mut stream: Stream, transport: Transport) {
+    let mut session = Session::open(admission, transport);
+    let link = Arc::clone(&session.link);
+    let mailbox = Arc::clone(&session.mailbox);
+    let mut serving = pin!(session.serve(&mut stream));
+    poll_fn(|cx| {
+        // The shard has met a full socket: it is told when there is room again.
+        if link.poll_room(cx).is_ready() {
+            mailbox.post(&link, What::Writable);
+        }
+        serving.as_mut().poll(cx)
+    })
+    .await;
+}
+
+struct Session {
+    machine: Machine,
+    link: Arc<Link>,
+    mailbox: Arc<Mailbox>,
+    options: Arc<SessionOptions>,
+    /// Finished replies that have not been handed to the shard.
+    out: Vec<u8>,
+    /// Joins and leaves that the shard has been asked for. Wraps, as the shard's count does.
+    asked: u32,
+    _counted: Counted,
+}
+
+impl Drop for Session {
+    fn drop(&mut self) {
+        self.mailbox.post(&self.link, What::Gone);
+    }
+}
+
+impl Session {
+    fn open(admission: Admission, transport: Transport) -> Self {
+        let Admission { pass, id, form, mailbox, options, counted } = admission;
+        let link = Arc::new(Link::new(id, form, transport));
+        mailbox.post(&link, What::Open);
+        let machine = Machine::new(pass, id, form, &options);
+        let mut session = Session { machine, link, mailbox, options, out: Vec::new(), asked: 0, _counted: counted };
+        session.welcome();
+        session
+    }
+
+    fn welcome(&mut self) {
+        let connection = id_text(self.link.id);
+        let resume = secret();
+        let event = Event::Welcome {
+            connection: &connection,
+            resume: &resume,
+            heartbeat_ms: self.options.heartbeat_ms,
+            max_message_bytes: self.options.message_bytes_max as u64,
+        };
+        self.machine.say(&event, &mut self.out);
+        self.hand_over();
+    }
+
+    async fn serve(&mut self, stream: &mut Stream) {
+        let end = loop {
+            if self.idle(stream).await.is_break() {
+                break End::Over;
+            }
+            // In a box of its own: an idle connection holds neither the reader nor its future.
+            if let ControlFlow::Break(end) = Box::pin(self.burst(stream)).await {
+                break end;
+            }
+        };
+        Box::pin(self.end(end, stream)).await;
+    }
+
+    /// Waits for something to read, or for the shard to end the connection.
+    async fn idle(&self, stream: &mut Stream) -> ControlFlow<()> {
+        poll_fn(|cx| {
+            if self.link.is_over() {
+                return Poll::Ready(ControlFlow::Break(()));
+            }
+            stream.poll_readable(cx).map(ControlFlow::Continue)
+        })
+        .await
+    }
+
+    /// Reads and carries out commands until there are no more for now.
+    async fn burst(&mut self, stream: &mut Stream) -> ControlFlow<End> {
+        let limits = ReadLimits { message_bytes_max: self.options.message_bytes_max, fragments_max: self.options.fragments_max };
+        let tells_readable = stream.tells_readable();
+        let mut reader = Reader::new(stream, limits);
+        loop {
+            let link = Arc::clone(&self.link);
+            let read = async { if tells_readable { reader.next().await } else { reader.recv().await } };
+            let Some(read) = unless_over(&link, read).await else {
+                return ControlFlow::Break(End::Over);
+            };
+            self.link.hear(self.mailbox.tick());
+            match read {
+                Ok(Incoming::Text(text)) => {
+                    let limits = self.options.decode_limits();
+                    for request in decode_json(text.as_str(), &limits) {
+                        let step = self.machine.decide(request, Encoding::Json, || text.to_bytes(), &mut self.out);
+                        self.carry_out(step).await?;
+                    }
+                }
+                Ok(Incoming::Binary(bytes)) => {
+                    let limits = self.options.decode_limits();
+                    for request in decode_msgpack(&bytes, &limits) {
+                        let step = self.machine.decide(request, Encoding::MsgPack, || bytes.clone(), &mut self.out);
+                        self.carry_out(step).await?;
+                    }
+                }
+                Ok(Incoming::Ping(payload)) => {
+                    ws::push(&mut self.out, Opcode::Pong, &payload);
+                    self.give_way().await;
+                }
+                Ok(Incoming::Pong(_)) => {}
+                Ok(Incoming::Close(close)) => return ControlFlow::Break(End::Closed(close.map(|(code, _)| CloseCode(code.0)))),
+                Ok(Incoming::Idle) => {
+                    self.hand_over();
+                    return ControlFlow::Continue(());
+                }
+                Err(ReadError::Violation { code, reason }) => return ControlFlow::Break(End::Close(CloseCode(code.0), reason)),
+                Err(ReadError::Io(_) | ReadError::Eof { .. }) => return ControlFlow::Break(End::Lost),
+            }
+            if !tells_readable {
+                self.hand_over();
+            }
+        }
+    }
+
+    async fn carry_out(&mut self, step: Step) -> ControlFlow<End> {
+        match step {
+            Step::Answered => {}
+            Step::Ask(asks) => self.ask(asks).await,
+            Step::Wait(waiting) => self.wait_for_room(waiting).await,
+            Step::GiveUp => return ControlFlow::Break(End::Close(CloseCode::MALFORMED, "too many malformed commands in a row")),
+        }
+        self.give_way().await;
+        ControlFlow::Continue(())
+    }
+
+    /// Asks the shard and waits until it has done all: the next command comes after.
+    async fn ask(&mut self, asks: Vec<Ask>) {
+        for ask in asks {
+            match ask {
+                Ask::Refused(reply) => self.out.extend_from_slice(&reply),
+                Ask::Shard(what) => {
+                    self.hand_over();
+                    // A walk over many topics: what follows in the list must be answered after it.
+                    let is_walk = matches!(&what, What::Join(Filter::Pattern(_), _));
+                    self.asked = self.asked.wrapping_add(1);
+                    self.mailbox.post(&self.link, what);
+                    if is_walk {
+                        self.until_done().await;
+                    }
+                    self.give_way().await;
+                }
+            }
+        }
+        self.until_done().await;
+    }
+
+    async fn until_done(&self) {
+        self.link.until(|link| link.done() == self.asked).await;
+    }
+
+    async fn wait_for_room(&mut self, waiting: Waiting) {
+        self.hand_over();
+        let Waiting { topic, message, id, index } = waiting;
+        let name = topic.name().clone();
+        let pass = self.machine.pass().clone();
+        let placed = match timeout(self.options.publish_wait, pass.publish_when_room(topic, message)).await {
+            Ok(placed) => placed,
+            Err(_) => Err(Denied::overloaded("the topic's subscribers are being served, there is no room")),
+        };
+        // A peer that was not read from cannot have been silent.
+        self.link.hear(self.mailbox.tick());
+        match placed {
+            Ok(placed) => self.machine.published(placed, id.as_ref(), &mut self.out),
+            Err(denied) => self.machine.deny(&denied, id.as_ref(), index, Some(&name), &mut self.out),
+        }
+    }
+
+    /// Hands replies over when there are many, and waits while too many are unread.
+    async fn give_way(&mut self) {
+        if self.out.len() >= OUT_BYTES_MAX {
+            self.hand_over();
+        }
+        let max = self.options.control_lane_bytes_max;
+        if self.link.lane_bytes() + self.out.len() > max {
+            self.hand_over();
+            self.link.until(|link| link.lane_bytes() <= max / 2).await;
+        }
+    }
+
+    fn hand_over(&mut self) {
+        if !self.out.is_empty() {
+            let frames = std::mem::take(&mut self.out);
+            self.link.add_lane(frames.len());
+            self.mailbox.post(&self.link, What::Lane(frames));
+        }
+    }
+
+    /// The closing handshake, as far as the peer goes along.
+    async fn end(&mut self, end: End, stream: &mut Stream) {
+        self.hand_over();
+        let close = match end {
+            End::Lost => return,
+            End::Over => None,
+            // RFC 6455, 5.5.1: the answer typically echoes the status code.
+            End::Closed(code) => Some((code.unwrap_or(CloseCode::NORMAL), "", None)),
+            End::Close(code, reason) => Some((code, reason, Some(Goodbye { reconnect_ms: None }))),
+        };
+        if let Some((code, reason, goodbye)) = close {
+            self.mailbox.post(&self.link, What::Close { code, reason, goodbye });
+        }
+        let deadline = Instant::now() + FLUSH_TIME;
+        if timeout_at(deadline, self.link.flushed()).await.is_err() || self.link.is_broken() {
+            return;
+        }
+        // What the peer still sends is read and dropped: a socket that is closed with unread bytes is
+        // reset, and the close frame lost with it.
+        let _ = timeout(LINGER_TIME, drop_all(stream)).await;
+    }
+}
+
+/// Runs `work` unless the connection is over first.
+async fn unless_over<T>(link: &Link, work: impl Future<Output = T>) -> Option<T> {
+    let mut work = pin!(work);
+    poll_fn(|cx| {
+        if link.is_over() {
+            return Poll::Ready(None);
+        }
+        work.as_mut().poll(cx).map(Some)
+    })
+    .await
+}
+
+async fn drop_all(stream: &mut Stream) {
+    let mut unread = [0; 4096];
+    while matches!(stream.read(&mut unread).await, Ok(count) if count > 0) {}
+}
+
+/// A connection's number as clients see it.
+pub(super) fn id_text(id: ConnectionId) -> String {
+    base36(u128::from(id.0))
+}
+
+/// 128 bits that nobody can guess.
+fn secret() -> String {
+    let mut bytes = [0; 16];
+    getrandom::fill(&mut bytes).expect("the operating system gives randomness");
+    base36(u128::from_le_bytes(bytes))
+}
+
+fn base36(mut number: u128) -> String {
+    let mut digits = Vec::with_capacity(25);
+    loop {
+        digits.push(b"0123456789abcdefghijklmnopqrstuvwxyz"[(number % 36) as usize]);
+        number /= 36;
+        if number == 0 {
+            break;
+        }
+    }
+    digits.reverse();
+    digits.into_iter().map(char::from).collect()
+}

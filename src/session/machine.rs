@@ -1,0 +1,250 @@
+//! What a command asks for, decided without I/O.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::Bytes;
+
+use crate::broker::{ConnectionId, Form, Message, Placed, Topic};
+use crate::fanout::What;
+use crate::gate::{Admitted, Denied, Pass};
+use crate::protocol::{Command, Data, DecodeLimits, Encoding, ErrorCode, Event, Filter, Id, Item, Items, Position, Publish, Refusal, Request, Subscribe};
+use crate::ws;
+
+/// What a later version brings.
+const NOT_AVAILABLE: &str = "not available in this version";
+
+/// What a message is about (`key`) and what a member says of itself are labels, not payloads.
+const KEY_BYTES_MAX: usize = 256;
+const MEMBER_BYTES_MAX: usize = 1024;
+
+/// The settings of a session.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct SessionOptions {
+    /// A message, inflated, a batch counting whole.
+    pub(crate) message_bytes_max: usize,
+    /// Into how many frames a message may be cut.
+    pub(crate) fragments_max: usize,
+    pub(crate) batch_items_max: usize,
+    /// Replies that wait to be written; beyond it nothing more is read.
+    pub(crate) control_lane_bytes_max: usize,
+    pub(crate) malformed_in_a_row_max: usize,
+    /// How long a publish waits for room before it is answered with `overloaded`.
+    pub(crate) publish_wait: Duration,
+    pub(crate) heartbeat_ms: u64,
+}
+
+impl Default for SessionOptions {
+    fn default() -> Self {
+        SessionOptions {
+            message_bytes_max: 64 * 1024,
+            // Far more than any client cuts a message of 64 KiB into, and bounds the work of empty ones.
+            fragments_max: 4096,
+            batch_items_max: 1000,
+            control_lane_bytes_max: 64 * 1024,
+            malformed_in_a_row_max: 16,
+            publish_wait: Duration::from_secs(5),
+            heartbeat_ms: 25_000,
+        }
+    }
+}
+
+impl SessionOptions {
+    pub(crate) fn decode_limits(&self) -> DecodeLimits {
+        DecodeLimits { batch_items_max: self.batch_items_max, key_bytes_max: KEY_BYTES_MAX, member_bytes_max: MEMBER_BYTES_MAX }
+    }
+}
+
+/// What is to be done about one command, beside the replies that have been written.
+#[derive(Debug)]
+pub(super) enum Step {
+    /// Nothing.
+    Answered,
+    /// Asks of the shard, in order, with refusals in between.
+    Ask(Vec<Ask>),
+    /// A publish that waits for room.
+    Wait(Waiting),
+    /// Too many malformed commands.
+    GiveUp,
+}
+
+/// One item of a subscribe or unsubscribe.
+#[derive(Debug)]
+pub(super) enum Ask {
+    Shard(What),
+    /// A finished reply.
+    Refused(Vec<u8>),
+}
+
+/// A publish that was allowed and found no room.
+#[derive(Debug)]
+pub(super) struct Waiting {
+    pub(super) topic: Arc<Topic>,
+    pub(super) message: Arc<Message>,
+    pub(super) id: Option<Id<'static>>,
+    pub(super) index: Option<u32>,
+}
+
+/// The state of a connection's commands.
+#[derive(Debug)]
+pub(super) struct Machine {
+    pass: Pass,
+    connection: ConnectionId,
+    form: Form,
+    malformed: usize,
+    malformed_max: usize,
+    /// The topic that was published to last: most connections publish to one.
+    recent: Option<Arc<Topic>>,
+}
+
+impl Machine {
+    pub(super) fn new(pass: Pass, connection: ConnectionId, form: Form, options: &SessionOptions) -> Self {
+        Machine { pass, connection, form, malformed: 0, malformed_max: options.malformed_in_a_row_max, recent: None }
+    }
+
+    pub(super) fn pass(&self) -> &Pass {
+        &self.pass
+    }
+
+    /// Writes an event as a finished frame.
+    pub(super) fn say(&self, event: &Event<'_>, out: &mut Vec<u8>) {
+        let mut payload = Vec::with_capacity(128);
+        event.encode(self.form.encoding(), &mut payload);
+        ws::push(out, self.form.opcode(), &payload);
+    }
+
+    /// Decides about one command of a frame. `source` gives the bytes that the command's `data` is a
+    /// slice of.
+    pub(super) fn decide(&mut self, request: Result<Request<'_>, Refusal<'_>>, encoding: Encoding, source: impl Fn() -> Bytes, out: &mut Vec<u8>) -> Step {
+        let Request { id, index, command } = match request {
+            Ok(request) => request,
+            Err(refusal) => return self.refuse(&refusal, out),
+        };
+        self.malformed = 0;
+        let denied = match command {
+            Command::Publish(publish) => match self.publish(&publish, id.as_ref(), index, encoding, source, out) {
+                Ok(step) => return step,
+                Err(denied) => (denied, Some(publish.topic)),
+            },
+            Command::Subscribe(subscribe) => match self.subscribe(&subscribe, id.as_ref(), index) {
+                Ok(step) => return step,
+                Err(denied) => (denied, None),
+            },
+            Command::Unsubscribe(unsubscribe) => return self.unsubscribe(&unsubscribe.items, id.as_ref(), index),
+            Command::Ping => {
+                self.say(&Event::Pong { id: id.as_ref() }, out);
+                return Step::Answered;
+            }
+            Command::Presence(presence) => (unavailable(), Some(presence.topic)),
+            Command::History(history) => (unavailable(), Some(history.topic)),
+            Command::Auth(_) | Command::Resume(_) => (unavailable(), None),
+        };
+        let (denied, topic) = denied;
+        self.deny(&denied, id.as_ref(), index, topic.as_deref(), out);
+        Step::Answered
+    }
+
+    fn refuse(&mut self, refusal: &Refusal<'_>, out: &mut Vec<u8>) -> Step {
+        let denied = Denied::new(refusal.code, refusal.message.clone());
+        self.deny(&denied, refusal.id.as_ref(), refusal.index, refusal.topic.as_deref(), out);
+        if !refusal.malformed {
+            self.malformed = 0;
+            return Step::Answered;
+        }
+        self.malformed += 1;
+        if self.malformed < self.malformed_max { Step::Answered } else { Step::GiveUp }
+    }
+
+    pub(super) fn deny(&self, denied: &Denied, id: Option<&Id<'_>>, index: Option<u32>, topic: Option<&str>, out: &mut Vec<u8>) {
+        let Denied { code, message, retry_after_ms } = denied;
+        // Without an id the place in the batch says which command it was.
+        let index = index.filter(|_| id.is_none());
+        self.say(&Event::Error { id, index, topic, code: *code, message, retry_after_ms: *retry_after_ms }, out);
+    }
+
+    fn publish(
+        &mut self,
+        publish: &Publish<'_>,
+        id: Option<&Id<'_>>,
+        index: Option<u32>,
+        encoding: Encoding,
+        source: impl Fn() -> Bytes,
+        out: &mut Vec<u8>,
+    ) -> Result<Step, Denied> {
+        if publish.idempotency_key.is_some() {
+            return Err(unavailable());
+        }
+        if !publish.echo && id.is_none() {
+            return Err(Denied::new(ErrorCode::BadRequest, "a publish with echo:false needs an id"));
+        }
+        let topic = self.pass.publish_to(&publish.topic, self.recent.as_ref())?;
+        let data = Data::already_checked(encoding, source().slice_ref(publish.data));
+        let skip = (!publish.echo).then_some(self.connection);
+        match self.pass.publish(topic, data, skip)? {
+            Admitted::Placed(placed) => {
+                self.published(placed, id, out);
+                Ok(Step::Answered)
+            }
+            Admitted::Full(topic, message) => Ok(Step::Wait(Waiting { topic, message, id: owned(id), index })),
+        }
+    }
+
+    pub(super) fn published(&mut self, placed: Placed, id: Option<&Id<'_>>, out: &mut Vec<u8>) {
+        if id.is_some() {
+            let position = Position { epoch: placed.topic.epoch(), offset: placed.seq.0 };
+            self.say(&Event::Published { id, topic: placed.topic.name(), position }, out);
+        }
+        self.recent = Some(placed.topic);
+    }
+
+    fn subscribe(&mut self, subscribe: &Subscribe<'_>, id: Option<&Id<'_>>, index: Option<u32>) -> Result<Step, Denied> {
+        if subscribe.presence || subscribe.member.is_some() {
+            return Err(unavailable());
+        }
+        let target = |item: &Item<'_>| {
+            let filter = subscribe.filter(item).map_err(|refusal| Denied::new(refusal.code, refusal.message))?;
+            if item.since.is_some() || item.last.is_some() {
+                return Err(unavailable());
+            }
+            self.pass.subscribe(filter)
+        };
+        Ok(self.each(&subscribe.items, id, index, target, What::Join))
+    }
+
+    fn unsubscribe(&mut self, items: &Items<'_>, id: Option<&Id<'_>>, index: Option<u32>) -> Step {
+        // Whoever got in may get out.
+        let target = |item: &Item<'_>| match Filter::parse(&item.topic) {
+            Ok(filter) => Ok(filter),
+            Err(error) => Err(Denied::new(ErrorCode::BadTopic, error.to_string())),
+        };
+        self.each(items, id, index, target, What::Leave)
+    }
+
+    /// Each item is answered on its own.
+    fn each(
+        &self,
+        items: &Items<'_>,
+        id: Option<&Id<'_>>,
+        index: Option<u32>,
+        target: impl Fn(&Item<'_>) -> Result<Filter, Denied>,
+        what: fn(Filter, Option<Id<'static>>) -> What,
+    ) -> Step {
+        let asks = items.clone().map(|item| match target(&item) {
+            Ok(target) => Ask::Shard(what(target, owned(id))),
+            Err(denied) => {
+                let mut reply = Vec::new();
+                self.deny(&denied, id, index, Some(&item.topic), &mut reply);
+                Ask::Refused(reply)
+            }
+        });
+        Step::Ask(asks.collect())
+    }
+}
+
+fn owned(id: Option<&Id<'_>>) -> Option<Id<'static>> {
+    id.map(|id| id.clone().into_owned())
+}
+
+fn unavailable() -> Denied {
+    Denied::new(ErrorCode::BadRequest, NOT_AVAILABLE)
+}

@@ -1,0 +1,96 @@
+//! The read side of a connection, whatever it came as.
+
+use std::io;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::task::{Context, Poll, ready};
+
+use bytes::{Buf, Bytes};
+use tokio::io::{AsyncRead, AsyncWrite, ReadBuf, ReadHalf};
+use tokio::net::TcpStream;
+
+use crate::fanout::{Pipe, Transport};
+
+/// A stream that is neither plain TCP nor known by its type.
+pub(crate) trait Duplex: AsyncRead + AsyncWrite + Send + Unpin {}
+
+impl<T: AsyncRead + AsyncWrite + Send + Unpin> Duplex for T {}
+
+/// What a session reads from.
+pub(crate) struct Stream {
+    /// Bytes that came with the request, before any of the socket's.
+    ahead: Bytes,
+    source: Source,
+}
+
+enum Source {
+    Tcp(Arc<TcpStream>),
+    Other(ReadHalf<Box<dyn Duplex>>),
+}
+
+impl Stream {
+    /// A plain TCP stream, which shards write to directly.
+    pub(crate) fn tcp(stream: TcpStream, ahead: Bytes) -> (Self, Transport) {
+        // Small replies must not wait for an acknowledgement. Fails only on a dead socket.
+        let _ = stream.set_nodelay(true);
+        let stream = Arc::new(stream);
+        (Stream { ahead: own(ahead), source: Source::Tcp(Arc::clone(&stream)) }, Transport::Tcp(stream))
+    }
+
+    /// Any other stream, written to through a pipe that a task of its own empties.
+    pub(crate) fn other(stream: Box<dyn Duplex>, ahead: Bytes) -> (Self, Transport) {
+        let (read, write) = tokio::io::split(stream);
+        let pipe = Arc::new(Pipe::default());
+        let pump = Arc::clone(&pipe);
+        tokio::spawn(async move { pump.pump(write).await });
+        (Stream { ahead: own(ahead), source: Source::Other(read) }, Transport::Pipe(pipe))
+    }
+
+    /// Ready when a read is worth trying.
+    pub(crate) fn poll_readable(&mut self, cx: &mut Context<'_>) -> Poll<()> {
+        match &self.source {
+            // An error shows at the read that follows.
+            Source::Tcp(stream) if self.ahead.is_empty() => stream.poll_read_ready(cx).map(drop),
+            // Other streams tell by being read.
+            _ => Poll::Ready(()),
+        }
+    }
+
+    /// Whether a reader of an idle connection can be let go of and made anew later.
+    pub(crate) fn tells_readable(&self) -> bool {
+        matches!(self.source, Source::Tcp(_))
+    }
+}
+
+/// The same bytes, and none of the buffer they came in: hyper's, 8 KiB even when they are none.
+fn own(ahead: Bytes) -> Bytes {
+    if ahead.is_empty() { Bytes::new() } else { Bytes::copy_from_slice(&ahead) }
+}
+
+impl AsyncRead for Stream {
+    fn poll_read(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
+        if !self.ahead.is_empty() {
+            let count = self.ahead.len().min(buf.remaining());
+            buf.put_slice(&self.ahead[..count]);
+            self.ahead.advance(count);
+            if self.ahead.is_empty() {
+                self.ahead = Bytes::new();
+            }
+            return Poll::Ready(Ok(()));
+        }
+        match &mut self.source {
+            Source::Other(read) => Pin::new(read).poll_read(cx, buf),
+            Source::Tcp(stream) => loop {
+                ready!(stream.poll_read_ready(cx))?;
+                match stream.try_read(buf.initialize_unfilled()) {
+                    Ok(count) => {
+                        buf.advance(count);
+                        return Poll::Ready(Ok(()));
+                    }
+                    Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
+                    Err(error) => return Poll::Ready(Err(error)),
+                }
+            },
+        }
+    }
+}
