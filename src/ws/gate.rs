@@ -91,6 +91,15 @@ impl<R: AsyncRead + Unpin> Gate<R> {
             && self.ready.is_empty()
     }
 
+    /// What reading says at the end of the stream.
+    fn end(&self) -> Poll<io::Result<()>> {
+        Poll::Ready(if self.is_at_rest() {
+            Ok(())
+        } else {
+            Err(io::ErrorKind::UnexpectedEof.into())
+        })
+    }
+
     /// Reads once and follows what came. `Ok(0)` is the end of the stream; otherwise as many bytes
     /// were read, of which `buf` got all but those that the gate holds back.
     fn fill(&mut self, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<usize>> {
@@ -257,13 +266,12 @@ impl<R: AsyncRead + Unpin> AsyncRead for Gate<R> {
                 return Poll::Ready(Ok(()));
             }
             match read {
-                Poll::Ready(Ok(0)) => {
-                    return Poll::Ready(if gate.is_at_rest() {
-                        Ok(())
-                    } else {
-                        Err(io::ErrorKind::UnexpectedEof.into())
-                    });
+                // A TLS stream that is cut off may say so. Whether anything is missing, the frames
+                // tell.
+                Poll::Ready(Err(error)) if error.kind() == io::ErrorKind::UnexpectedEof => {
+                    return gate.end();
                 }
+                Poll::Ready(Ok(0)) => return gate.end(),
                 Poll::Ready(Ok(_)) => {}
                 // A stream has no business saying so, and it would be taken for this gate's word.
                 Poll::Ready(Err(error)) if error.kind() == io::ErrorKind::WouldBlock => {
@@ -330,7 +338,7 @@ impl Bytes14 {
 
 /// What a frame of any length may announce at first. It fits into what the reader has reserved
 /// anyway, with room to spare. A multiple of [`KEY_BYTES`].
-const FRAGMENT_BYTES_MIN: usize = 4096;
+pub(super) const FRAGMENT_BYTES_MIN: usize = 4096;
 
 /// The longest fragment of a long frame. Longer ones would save little, and this fits into the
 /// shorter of the extended lengths. A multiple of [`KEY_BYTES`].

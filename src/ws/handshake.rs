@@ -184,3 +184,169 @@ fn the_only<'a>(headers: &'a HeaderMap, name: &HeaderName) -> Option<&'a HeaderV
 
 /// 16 bytes in base64, with padding.
 const KEY_BYTES: usize = 24;
+
+#[cfg(test)]
+mod tests {
+    use http::Request;
+    use http::request::Parts;
+
+    use super::*;
+
+    /// The handshake of RFC 6455, 1.2, with this header removed and these lines added.
+    fn request(without: &str, with: &[(&str, &str)]) -> Parts {
+        let mut request = Request::get("/chat");
+        let usual = [
+            ("host", "server.example.com"),
+            ("upgrade", "websocket"),
+            ("connection", "Upgrade"),
+            ("sec-websocket-key", "dGhlIHNhbXBsZSBub25jZQ=="),
+            ("sec-websocket-version", "13"),
+        ];
+        for (name, value) in usual
+            .iter()
+            .filter(|(name, _)| *name != without)
+            .chain(with)
+        {
+            request = request.header(*name, *value);
+        }
+        request.body(()).unwrap().into_parts().0
+    }
+
+    fn check_parts(parts: &Parts, expected: Result<&[&str], HandshakeError>) {
+        let found = check(&parts.method, parts.version, &parts.headers);
+        let protocols = found.as_ref().map(|accept| accept.protocols.as_slice());
+        assert_eq!(protocols.map_err(|error| *error), expected, "{parts:?}");
+        if let Ok(accept) = found {
+            assert_eq!(accept.accept_key, "s3pPLMBiTxaQ9kYGzzhZRbK+xOo=");
+        }
+    }
+
+    fn check_request(
+        without: &str,
+        with: &[(&str, &str)],
+        expected: Result<&[&str], HandshakeError>,
+    ) {
+        check_parts(&request(without, with), expected);
+    }
+
+    #[test]
+    fn section_1_3_the_sample_handshake_is_accepted() {
+        check_request("", &[], Ok(&[]));
+    }
+
+    #[test]
+    fn section_4_2_1_tokens_may_stand_in_lists_on_any_line_in_any_case() {
+        check_request("upgrade", &[("upgrade", "h2c , WebSocket")], Ok(&[]));
+        check_request(
+            "connection",
+            &[("connection", "keep-alive, uPGRADE")],
+            Ok(&[]),
+        );
+        let two_lines = [
+            ("connection", "keep-alive"),
+            ("connection", "x,\tupgrade ,"),
+        ];
+        check_request("connection", &two_lines, Ok(&[]));
+    }
+
+    #[test]
+    fn section_4_2_1_a_plain_request_is_told_what_to_speak() {
+        check_request("upgrade", &[], Err(HandshakeError::NotWebSocket));
+        check_request(
+            "upgrade",
+            &[("upgrade", "websockets")],
+            Err(HandshakeError::NotWebSocket),
+        );
+        assert_eq!(HandshakeError::NotWebSocket.status(), 426);
+        let (name, value) = HandshakeError::NotWebSocket.header().unwrap();
+        assert_eq!((name, value.as_bytes()), (UPGRADE, &b"websocket"[..]));
+    }
+
+    #[test]
+    fn section_4_2_1_a_handshake_is_a_get_of_http_1_1() {
+        let mut parts = request("", &[]);
+        parts.method = Method::POST;
+        check_parts(&parts, Err(HandshakeError::Method));
+        for version in [Version::HTTP_10, Version::HTTP_2] {
+            let mut parts = request("", &[]);
+            parts.version = version;
+            check_parts(&parts, Err(HandshakeError::HttpVersion));
+        }
+        assert_eq!(HandshakeError::Method.status(), 400);
+        assert_eq!(HandshakeError::Method.header(), None);
+    }
+
+    #[test]
+    fn section_4_2_1_host_and_connection_are_required() {
+        check_request("host", &[], Err(HandshakeError::Host));
+        check_request("", &[("host", "another")], Err(HandshakeError::Host));
+        check_request("connection", &[], Err(HandshakeError::Connection));
+        let close = [("connection", "close")];
+        check_request("connection", &close, Err(HandshakeError::Connection));
+    }
+
+    #[test]
+    fn section_4_2_1_the_key_is_16_bytes_in_base64_once() {
+        check_request("sec-websocket-key", &[], Err(HandshakeError::Key));
+        let twice = [("sec-websocket-key", "dGhlIHNhbXBsZSBub25jZQ==")];
+        check_request("", &twice, Err(HandshakeError::Key));
+        for key in [
+            "",
+            "x",
+            "dGhlIHNhbXBsZSBub25jZQ",
+            "dGhlIHNhbXBsZSBub25jZQ=",
+            "dGhlIHNhbXBsZSBub25jZSE=",
+            "dGhlIHNhbXBsZSBub25jZSEh",
+            "dGhlIHNhbXBsZSBub25jZ===",
+            "dGhlIHNhbXBsZSBub25j!Q==",
+            "dGhlIHNhbXBsZSBub25jZR==",
+        ] {
+            let key = [("sec-websocket-key", key)];
+            check_request("sec-websocket-key", &key, Err(HandshakeError::Key));
+        }
+    }
+
+    #[test]
+    fn section_4_4_another_version_is_told_which_one_is_spoken() {
+        for version in ["8", "14", "013", "13, 8"] {
+            let version = [("sec-websocket-version", version)];
+            check_request(
+                "sec-websocket-version",
+                &version,
+                Err(HandshakeError::Version),
+            );
+        }
+        assert_eq!(HandshakeError::Version.status(), 426);
+        let (name, value) = HandshakeError::Version.header().unwrap();
+        assert_eq!(
+            (name, value.as_bytes()),
+            (SEC_WEBSOCKET_VERSION, &b"13"[..])
+        );
+        check_request(
+            "sec-websocket-version",
+            &[],
+            Err(HandshakeError::VersionCount),
+        );
+        let twice = [("sec-websocket-version", "13")];
+        check_request("", &twice, Err(HandshakeError::VersionCount));
+    }
+
+    #[test]
+    fn section_4_2_2_subprotocols_keep_the_order_of_the_client() {
+        let lines = [
+            (
+                "sec-websocket-protocol",
+                "fanfare.v1.msgpack, fanfare.token.a-b_c.d",
+            ),
+            ("sec-websocket-protocol", ",fanfare.v1.json,,"),
+        ];
+        let names = [
+            "fanfare.v1.msgpack",
+            "fanfare.token.a-b_c.d",
+            "fanfare.v1.json",
+        ];
+        check_request("", &lines, Ok(&names));
+        let foreign = [("sec-websocket-protocol", "fan\u{e9}are")];
+        check_request("", &foreign, Err(HandshakeError::Protocol));
+    }
+}

@@ -17,6 +17,16 @@ mod header;
 mod reader;
 mod text;
 
+#[cfg(any(test, fuzzing))]
+pub mod fuzz;
+#[cfg(any(test, fuzzing))]
+mod mock;
+#[cfg(any(test, fuzzing))]
+mod naive;
+
+#[cfg(test)]
+mod tests;
+
 pub use close::CloseCode;
 pub use frame::{CONTROL_PAYLOAD_BYTES_MAX, Head, Opcode, head, push, push_close};
 pub use handshake::{Accept, HandshakeError, check};

@@ -1,0 +1,178 @@
+//! A client and a network for tests and fuzzing: frames as a client makes them, and a stream that
+//! brings them in pieces, with a pause after each.
+
+use std::cell::Cell;
+use std::collections::VecDeque;
+use std::io;
+use std::pin::{Pin, pin};
+use std::rc::Rc;
+use std::task::{Context, Poll, Waker};
+
+use tokio::io::{AsyncRead, ReadBuf};
+
+use super::gate::{FRAGMENT_BYTES_MIN, Gate};
+use super::header::Violation;
+use super::naive::{self, End};
+use super::{Incoming, ReadError, ReadLimits, Reader};
+
+/// A frame as a client sends it; `first` is its first byte.
+pub(super) fn frame(first: u8, payload: &[u8]) -> Vec<u8> {
+    let mut frame = header(first, payload.len() as u64);
+    frame.extend(payload.iter().zip(KEY.iter().cycle()).map(|(a, b)| a ^ b));
+    frame
+}
+
+/// The header of a frame, with the key.
+pub(super) fn header(first: u8, length: u64) -> Vec<u8> {
+    let mut header = vec![first];
+    match length {
+        0..=125 => header.push(0x80 | length as u8),
+        126..=0xFFFF => {
+            header.push(0x80 | 126);
+            header.extend((length as u16).to_be_bytes());
+        }
+        _ => {
+            header.push(0x80 | 127);
+            header.extend(length.to_be_bytes());
+        }
+    }
+    header.extend(KEY);
+    header
+}
+
+/// A stream that brings pieces, and after each (the last one too) has nothing for a moment.
+pub(super) struct Pieces<'a> {
+    pieces: VecDeque<&'a [u8]>,
+    pause: bool,
+    taken: Rc<Cell<usize>>,
+}
+
+impl<'a> Pieces<'a> {
+    /// Cuts `stream` into pieces of these sizes, over and over.
+    pub(super) fn new(mut stream: &'a [u8], sizes: &[usize]) -> Self {
+        let mut pieces = VecDeque::new();
+        let mut sizes = sizes.iter().cycle();
+        while !stream.is_empty() {
+            let size = sizes.next().map_or(stream.len(), |&size| size.max(1));
+            let (piece, rest) = stream.split_at(size.min(stream.len()));
+            pieces.push_back(piece);
+            stream = rest;
+        }
+        Self {
+            pieces,
+            pause: false,
+            taken: Rc::default(),
+        }
+    }
+
+    /// How many bytes have been taken, also when somebody else owns the stream.
+    pub(super) fn taken(&self) -> Rc<Cell<usize>> {
+        Rc::clone(&self.taken)
+    }
+}
+
+impl AsyncRead for Pieces<'_> {
+    fn poll_read(
+        mut self: Pin<&mut Self>,
+        _: &mut Context<'_>,
+        buf: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
+        assert!(buf.remaining() > 0, "a read for no bytes looks like an end");
+        if std::mem::take(&mut self.pause) {
+            return Poll::Pending;
+        }
+        let Some(piece) = self.pieces.pop_front() else {
+            return Poll::Ready(Ok(()));
+        };
+        let (now, later) = piece.split_at(piece.len().min(buf.remaining()));
+        buf.put_slice(now);
+        self.taken.update(|taken| taken + now.len());
+        if later.is_empty() {
+            self.pause = true;
+        } else {
+            self.pieces.push_front(later);
+        }
+        Poll::Ready(Ok(()))
+    }
+}
+
+/// Reads all that comes, in pieces of these sizes. Holds the reader to its word on idling: at each
+/// pause it says so exactly if what has come is whole messages.
+pub(super) fn read(stream: &[u8], sizes: &[usize], limits: ReadLimits) -> (Vec<Incoming>, End) {
+    let pieces = Pieces::new(stream, sizes);
+    let taken = pieces.taken();
+    let is_at_rest = || {
+        let (_, end) = naive::read(&stream[..taken.get()], limits);
+        end == End::Eof { mid_message: false }
+    };
+    let mut reader = Reader::new(pieces, limits);
+    let mut events = Vec::new();
+    let error = loop {
+        let mut next = pin!(reader.next());
+        let result = loop {
+            match next.as_mut().poll(&mut Context::from_waker(Waker::noop())) {
+                Poll::Ready(result) => break result,
+                Poll::Pending => assert!(!is_at_rest(), "waits although {taken:?} are at rest"),
+            }
+        };
+        match result {
+            Ok(Incoming::Idle) => assert!(is_at_rest(), "idles although {taken:?} are not at rest"),
+            Ok(event) => events.push(event),
+            Err(error) => break error,
+        }
+    };
+    let end = match error {
+        ReadError::Violation { code, .. } => End::Violation(code.0),
+        ReadError::Eof { .. } if matches!(events.last(), Some(Incoming::Close(_))) => End::Closed,
+        ReadError::Eof { mid_message } => End::Eof { mid_message },
+        ReadError::Io(error) => unreachable!("the stream does not fail: {error}"),
+    };
+    (events, end)
+}
+
+/// What comes out of a gate, and how it ends, when read into buffers of these sizes. Holds the gate
+/// to its word on what a header announces.
+pub(super) fn pass(
+    stream: &[u8],
+    sizes: &[usize],
+    buffers: &[usize],
+    limits: ReadLimits,
+) -> (Vec<u8>, End) {
+    let pieces = Pieces::new(stream, sizes);
+    let taken = pieces.taken();
+    let mut gate = Gate::new(pieces, limits);
+    let mut out = Vec::new();
+    let mut buffers = buffers.iter().cycle();
+    let end = loop {
+        let mut buffer = vec![0; buffers.next().map_or(8192, |&size| size.max(1))];
+        let mut buffer = ReadBuf::new(&mut buffer);
+        let mut cx = Context::from_waker(Waker::noop());
+        match Pin::new(&mut gate).poll_read(&mut cx, &mut buffer) {
+            Poll::Pending => {}
+            Poll::Ready(Ok(())) if buffer.filled().is_empty() => {
+                break End::Eof { mid_message: false };
+            }
+            Poll::Ready(Ok(())) => {
+                out.extend_from_slice(buffer.filled());
+                let announced = naive::outstanding(&out);
+                // Up to three bytes more, as fragments are cut at multiples of the key.
+                let came = taken.get() + 3;
+                assert!(
+                    announced <= came.max(FRAGMENT_BYTES_MIN),
+                    "{announced} bytes are announced after {taken:?}"
+                );
+            }
+            Poll::Ready(Err(error)) if error.kind() == io::ErrorKind::WouldBlock => {}
+            Poll::Ready(Err(error)) if error.kind() == io::ErrorKind::UnexpectedEof => {
+                break End::Eof { mid_message: true };
+            }
+            Poll::Ready(Err(error)) => match error.downcast::<Violation>() {
+                Ok(violation) => break End::Violation(violation.code.0),
+                Err(error) => unreachable!("the stream does not fail: {error}"),
+            },
+        }
+    };
+    (out, end)
+}
+
+const KEY: [u8; 4] = [0x37, 0xfa, 0x21, 0x3d];

@@ -1,0 +1,188 @@
+//! RFC 6455 read slowly and obviously, from a stream that has come in full: the judge of
+//! [`Reader`](super::Reader) and of the gate in tests and under fuzzing.
+
+use bytes::Bytes;
+
+use super::{CloseCode, Incoming, ReadLimits};
+
+/// How a stream ends.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum End {
+    Violation(u16),
+    Eof {
+        mid_message: bool,
+    },
+    /// It ends inside a frame of text, and what has come is not UTF-8: whoever looks at a frame
+    /// before it has come in full finds 1007, others the end of the stream.
+    EofInBadText,
+    /// A close frame: what follows is not read.
+    Closed,
+}
+
+/// All that is in `stream`.
+pub(super) fn read(stream: &[u8], limits: ReadLimits) -> (Vec<Incoming>, End) {
+    let mut events = Vec::new();
+    let end = read_into(&mut events, stream, limits);
+    (events, end)
+}
+
+fn read_into(events: &mut Vec<Incoming>, mut stream: &[u8], limits: ReadLimits) -> End {
+    let mut message: Option<(bool, Vec<u8>, usize)> = None;
+    loop {
+        if stream.is_empty() {
+            return End::Eof {
+                mid_message: message.is_some(),
+            };
+        }
+        let cut = End::Eof { mid_message: true };
+
+        let fin = stream[0] >= 128;
+        let opcode = stream[0] % 16;
+        let is_control = opcode >= 8;
+        if stream[0] / 16 % 8 != 0
+            || ![0, 1, 2, 8, 9, 10].contains(&opcode)
+            || is_control && !fin
+            || opcode == 0 && message.is_none()
+            || (opcode == 1 || opcode == 2) && message.is_some()
+        {
+            return End::Violation(1002);
+        }
+
+        if stream.len() < 2 {
+            return cut;
+        }
+        if stream[1] < 128 {
+            return End::Violation(1002);
+        }
+        let length_size = match stream[1] - 128 {
+            126 => 2,
+            127 => 8,
+            _ => 0,
+        };
+        if stream.len() < 2 + length_size {
+            return cut;
+        }
+        let length = match length_size {
+            0 => u128::from(stream[1] - 128),
+            size => stream[2..2 + size]
+                .iter()
+                .fold(0, |length, &byte| length * 256 + u128::from(byte)),
+        };
+        if length_size == 2 && length < 126
+            || length_size == 8 && (length < 65536 || length >= 1 << 63)
+            || is_control && length > 125
+        {
+            return End::Violation(1002);
+        }
+        let so_far = message.as_ref().map_or(0, |(_, bytes, _)| bytes.len());
+        let fragments = message.as_ref().map_or(0, |(_, _, fragments)| *fragments);
+        if !is_control
+            && (so_far as u128 + length > limits.message_bytes_max as u128
+                || fragments + 1 > limits.fragments_max.max(1))
+        {
+            return End::Violation(1009);
+        }
+
+        stream = &stream[2 + length_size..];
+        if stream.len() < 4 {
+            return cut;
+        }
+        let (key, rest) = stream.split_at(4);
+        let came = rest.len().min(length as usize);
+        let mut payload = rest[..came].to_vec();
+        for (at, byte) in payload.iter_mut().enumerate() {
+            *byte ^= key[at % 4];
+        }
+        let is_text = match opcode {
+            0 => matches!(message, Some((true, _, _))),
+            opcode => opcode == 1,
+        };
+        if came < length as usize {
+            if is_text {
+                let mut text = message.map_or(Vec::new(), |(_, bytes, _)| bytes);
+                text.extend(payload);
+                if is_hopeless(&text) {
+                    return End::EofInBadText;
+                }
+            }
+            return cut;
+        }
+        stream = &rest[came..];
+
+        match opcode {
+            8 => {
+                let end = match payload.len() {
+                    0 => Ok(None),
+                    1 => Err(1002),
+                    _ => {
+                        let code = u16::from_be_bytes([payload[0], payload[1]]);
+                        match String::from_utf8(payload[2..].to_vec()) {
+                            _ if !CloseCode::is_allowed_on_wire(code) => Err(1002),
+                            Ok(reason) => Ok(Some((CloseCode(code), reason))),
+                            Err(_) => Err(1007),
+                        }
+                    }
+                };
+                return match end {
+                    Ok(close) => {
+                        events.push(Incoming::Close(close));
+                        End::Closed
+                    }
+                    Err(code) => End::Violation(code),
+                };
+            }
+            9 => events.push(Incoming::Ping(payload.into())),
+            10 => events.push(Incoming::Pong(payload.into())),
+            _ => {
+                let (_, bytes, fragments) = message.get_or_insert_with(|| (is_text, Vec::new(), 0));
+                bytes.extend(payload);
+                *fragments += 1;
+                if is_text && is_hopeless(bytes) {
+                    return End::Violation(1007);
+                }
+                if fin && let Some((_, bytes, _)) = message.take() {
+                    if is_text {
+                        match String::from_utf8(bytes) {
+                            Ok(text) => events.push(Incoming::Text(text.into())),
+                            Err(_) => return End::Violation(1007),
+                        }
+                    } else {
+                        events.push(Incoming::Binary(Bytes::from(bytes)));
+                    }
+                }
+            }
+        }
+    }
+}
+
+/// How many bytes the last frame of `stream` announces that have not come. The stream is known to
+/// be lawful; a header that has not come in full announces nothing.
+pub(super) fn outstanding(mut stream: &[u8]) -> usize {
+    loop {
+        let (length, header) = match stream {
+            [_, second, high, low, ..] if second % 128 == 126 => {
+                (usize::from(u16::from_be_bytes([*high, *low])), 8)
+            }
+            [_, second, rest @ ..] if second % 128 == 127 => {
+                let Some(length) = rest.first_chunk() else {
+                    return 0;
+                };
+                (u64::from_be_bytes(*length) as usize, 14)
+            }
+            [_, second, ..] if second % 128 < 126 => (usize::from(second % 128), 6),
+            _ => return 0,
+        };
+        if stream.len() < header {
+            return 0;
+        }
+        match stream.len().checked_sub(header + length) {
+            Some(_) => stream = &stream[header + length..],
+            None => return header + length - stream.len(),
+        }
+    }
+}
+
+/// Whether no continuation makes it UTF-8.
+fn is_hopeless(bytes: &[u8]) -> bool {
+    std::str::from_utf8(bytes).is_err_and(|error| error.error_len().is_some())
+}

@@ -1,0 +1,135 @@
+//! Any stream, in any pieces, means what the slow and obvious reader says.
+
+use proptest::collection::vec;
+use proptest::option;
+use proptest::prelude::*;
+use proptest::sample::Index;
+
+use super::super::mock::frame;
+use super::super::{ReadLimits, fuzz};
+
+fn payload() -> impl Strategy<Value = Vec<u8>> {
+    let length = prop_oneof![
+        6 => 0..20usize,
+        4 => 100..150usize,
+        2 => 3000..9000usize,
+        1 => 15_000..40_000usize,
+        1 => 65_500..70_000usize,
+    ];
+    (length, 0..8u8).prop_map(|(length, kind)| match kind {
+        0 => (0..length).map(|at| (at * 7) as u8).collect(),
+        1 => "\u{20ac}".repeat(length / 3).into_bytes(),
+        2 => "\u{20ac}".repeat(length / 3 + 1).into_bytes()[..length].to_vec(),
+        _ => vec![b'x'; length],
+    })
+}
+
+fn control() -> impl Strategy<Value = Vec<u8>> {
+    let first = prop_oneof![10 => Just(0x89), 10 => Just(0x8A), 1 => Just(0x88)];
+    (first, vec(any::<u8>(), 0..126)).prop_map(|(first, payload)| frame(first, &payload))
+}
+
+/// A message as its fragments, with control frames between them.
+fn message() -> impl Strategy<Value = Vec<u8>> {
+    let count = prop_oneof![3 => 1..2usize, 2 => 2..6usize];
+    let fragments =
+        count.prop_flat_map(|count| vec((payload(), option::weighted(0.2, control())), count));
+    (any::<bool>(), fragments).prop_map(|(is_text, fragments)| {
+        let last = fragments.len() - 1;
+        let mut stream = Vec::new();
+        for (at, (payload, control)) in fragments.into_iter().enumerate() {
+            let opcode = match at {
+                0 if is_text => 0x1,
+                0 => 0x2,
+                _ => 0x0,
+            };
+            let fin = if at == last { 0x80 } else { 0 };
+            stream.extend(frame(fin | opcode, &payload));
+            stream.extend(control.into_iter().flatten());
+        }
+        stream
+    })
+}
+
+/// Messages, of which most are lawful; often cut short, or with a byte changed.
+fn stream() -> impl Strategy<Value = Vec<u8>> {
+    let any_frame = (any::<u8>(), payload()).prop_map(|(first, payload)| frame(first, &payload));
+    let part = prop_oneof![8 => message(), 4 => control(), 1 => any_frame];
+    let cut = option::weighted(0.3, any::<Index>());
+    let change = option::weighted(0.3, (any::<Index>(), any::<u8>()));
+    (vec(part, 0..6), cut, change).prop_map(|(parts, cut, change)| {
+        let mut stream = parts.concat();
+        if let Some(cut) = cut {
+            stream.truncate(cut.index(stream.len() + 1));
+        }
+        if let Some((at, byte)) = change
+            && !stream.is_empty()
+        {
+            // Headers stand at the start more often than in the middle of a long payload.
+            let at = at.index(stream.len().min(300));
+            stream[at] = byte;
+        }
+        stream
+    })
+}
+
+/// Sizes of pieces: such that a stream of 100 KB does not come in too many.
+fn sizes() -> impl Strategy<Value = Vec<usize>> {
+    let small = vec(1..12usize, 0..8);
+    let large = prop_oneof![Just(1448usize), Just(4096), Just(16_384), 1000..40_000usize];
+    (small, large).prop_map(|(mut sizes, large)| {
+        sizes.push(large);
+        sizes
+    })
+}
+
+fn limits() -> impl Strategy<Value = ReadLimits> {
+    let bytes = prop_oneof![Just(200), Just(50_000), Just(1 << 20)];
+    (bytes, prop_oneof![Just(2), Just(100)]).prop_map(|(message_bytes_max, fragments_max)| {
+        ReadLimits {
+            message_bytes_max,
+            fragments_max,
+        }
+    })
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 200, failure_persistence: None, ..Default::default() })]
+
+    #[test]
+    fn a_reader_finds_what_the_naive_one_finds(
+        stream in stream(),
+        sizes in sizes(),
+        limits in limits(),
+    ) {
+        fuzz::check_reader(&stream, &sizes, limits);
+    }
+
+    #[test]
+    fn a_gate_changes_nothing_but_the_lengths_of_fragments(
+        stream in stream(),
+        sizes in sizes(),
+        buffers in vec(prop_oneof![1..40usize, 1000..20_000usize], 1..6),
+        limits in limits(),
+    ) {
+        fuzz::check_gate(&stream, &sizes, &buffers, limits);
+    }
+
+    #[test]
+    fn short_streams_mean_the_same_in_the_smallest_pieces(
+        stream in stream(),
+        sizes in vec(1..9usize, 1..5),
+        buffers in vec(1..40usize, 1..6),
+        limits in limits(),
+    ) {
+        let stream = &stream[..stream.len().min(600)];
+        fuzz::check_reader(stream, &sizes, limits);
+        fuzz::check_gate(stream, &sizes, &buffers, limits);
+    }
+
+    #[test]
+    fn noise_is_taken_as_the_naive_one_takes_it(noise in vec(any::<u8>(), 0..64)) {
+        fuzz::ws_reader(&noise);
+        fuzz::frame_gate(&noise);
+    }
+}
