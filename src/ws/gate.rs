@@ -23,8 +23,7 @@ use std::task::{Context, Poll, ready};
 use tokio::io::{AsyncRead, AsyncReadExt, ReadBuf, Take};
 
 use super::header::{
-    FIN, FRAGMENT_HEADER_BYTES, HEADER_BYTES_MAX, Header, KEY_BYTES, MASKED, Message, Violation,
-    fragment_header, judge,
+    FIN, HEADER_BYTES_MAX, Header, KEY_BYTES, MASKED, Message, Violation, judge, write_header,
 };
 use super::{Opcode, ReadLimits};
 
@@ -176,7 +175,7 @@ impl<R: AsyncRead + Unpin> Gate<R> {
                     let kept = self.enter(&header, rest, len);
                     if self.frame.later > 0 {
                         // The rest is payload of this one frame.
-                        self.frame.due -= kept - FRAGMENT_HEADER_BYTES;
+                        self.frame.due -= len - header.size;
                         return at + kept;
                     }
                     at += header.size;
@@ -215,10 +214,9 @@ impl<R: AsyncRead + Unpin> Gate<R> {
                 .last_chunk()
                 .expect("a header ends with the masking key"),
         };
-        let replacement = fragment_header(header.opcode, first, self.frame.key);
-        bytes[..FRAGMENT_HEADER_BYTES].copy_from_slice(&replacement);
-        bytes.copy_within(header.size..len, FRAGMENT_HEADER_BYTES);
-        FRAGMENT_HEADER_BYTES + came
+        let size = write_header(bytes, header.opcode, first, self.frame.key);
+        bytes.copy_within(header.size..len, size);
+        size + came
     }
 
     /// Makes the header for the next fragment of a long frame.
@@ -233,7 +231,9 @@ impl<R: AsyncRead + Unpin> Gate<R> {
         } else {
             Opcode::Continuation as u8
         };
-        self.ready.set(&fragment_header(first, len, frame.key));
+        let mut head = [0; HEADER_BYTES_MAX];
+        let size = write_header(&mut head, first, len, frame.key);
+        self.ready.set(&head[..size]);
     }
 }
 

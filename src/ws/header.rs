@@ -124,16 +124,26 @@ pub(super) fn judge(
     }))
 }
 
-/// The header of a fragment of a long frame; `first` is its first byte.
-pub(super) fn fragment_header(
+/// Writes the header of a fragment of a long frame, and says how many bytes it has. `first` is its
+/// first byte.
+pub(super) fn write_header(
+    out: &mut [u8],
     first: u8,
-    len: usize,
+    payload: usize,
     key: [u8; KEY_BYTES],
-) -> [u8; FRAGMENT_HEADER_BYTES] {
-    debug_assert!((126..=usize::from(u16::MAX)).contains(&len));
-    let [high, low] = (len as u16).to_be_bytes();
-    let [a, b, c, d] = key;
-    [first, MASKED | 126, high, low, a, b, c, d]
+) -> usize {
+    debug_assert!(payload <= usize::from(u16::MAX));
+    out[0] = first;
+    let size = if payload < 126 {
+        out[1] = MASKED | payload as u8;
+        2
+    } else {
+        out[1] = MASKED | 126;
+        out[2..4].copy_from_slice(&(payload as u16).to_be_bytes());
+        4
+    };
+    out[size..size + KEY_BYTES].copy_from_slice(&key);
+    size + KEY_BYTES
 }
 
 impl Message {
@@ -167,7 +177,6 @@ impl From<Violation> for io::Error {
 }
 
 pub(super) const HEADER_BYTES_MAX: usize = 14;
-pub(super) const FRAGMENT_HEADER_BYTES: usize = 8;
 pub(super) const KEY_BYTES: usize = 4;
 
 pub(super) const FIN: u8 = 0x80;

@@ -101,10 +101,8 @@ impl AsyncRead for Pieces<'_> {
 pub(super) fn read(stream: &[u8], sizes: &[usize], limits: ReadLimits) -> (Vec<Incoming>, End) {
     let pieces = Pieces::new(stream, sizes);
     let taken = pieces.taken();
-    let is_at_rest = || {
-        let (_, end) = naive::read(&stream[..taken.get()], limits);
-        end == End::Eof { mid_message: false }
-    };
+    let rests = naive::rests(stream, limits);
+    let is_at_rest = || rests.binary_search(&taken.get()).is_ok();
     let mut reader = Reader::new(pieces, limits);
     let mut events = Vec::new();
     let error = loop {

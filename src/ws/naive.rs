@@ -22,13 +22,29 @@ pub(super) enum End {
 /// All that is in `stream`.
 pub(super) fn read(stream: &[u8], limits: ReadLimits) -> (Vec<Incoming>, End) {
     let mut events = Vec::new();
-    let end = read_into(&mut events, stream, limits);
+    let end = read_into(&mut events, &mut Vec::new(), stream, limits);
     (events, end)
 }
 
-fn read_into(events: &mut Vec<Incoming>, mut stream: &[u8], limits: ReadLimits) -> End {
+/// The places in `stream` before which there are whole messages and nothing else.
+pub(super) fn rests(stream: &[u8], limits: ReadLimits) -> Vec<usize> {
+    let mut rests = Vec::new();
+    read_into(&mut Vec::new(), &mut rests, stream, limits);
+    rests
+}
+
+fn read_into(
+    events: &mut Vec<Incoming>,
+    rests: &mut Vec<usize>,
+    mut stream: &[u8],
+    limits: ReadLimits,
+) -> End {
+    let stream_len = stream.len();
     let mut message: Option<(bool, Vec<u8>, usize)> = None;
     loop {
+        if message.is_none() {
+            rests.push(stream_len - stream.len());
+        }
         if stream.is_empty() {
             return End::Eof {
                 mid_message: message.is_some(),
