@@ -176,7 +176,8 @@ export class Connection {
 
     const code = this.#goodbye?.code ?? closeCode;
     const known = MEANING.get(code) ?? `The connection was closed with code ${code}.`;
-    const text = this.#goodbye?.reason && !MEANING.has(code) ? `${known} ${this.#goodbye.reason}` : known;
+    const reason = this.#goodbye?.reason;
+    const text = reason && !(code === 1012 && reason === 'restart') ? `${known.slice(0, -1)}: ${reason}.` : known;
     if (NO_RETURN.has(code)) {
       this.#become({ name: 'refused', text });
       return;

@@ -14,7 +14,6 @@ const HEADROOM = 1.25;
 /** Per second, of a total: what was added since the event before. */
 const perSecond = (name) => (now, before) => ((now[name] - before[name]) * 1000) / (now.uptime_ms - before.uptime_ms);
 const level = (name) => (now) => now[name];
-const each = (part, all) => (all === 0 ? '–' : joined(rate(part / all)));
 const plural = (n, one, many) => `${whole(n)} ${n === 1 ? one : many}`;
 
 /** `value` needs an event before the newest when it takes two; `least` is the lowest top of the scale. */
@@ -23,7 +22,7 @@ const FIGURES = [
   { name: 'publishes', label: 'Publishes', per: 'per second', large: true, least: 5, form: rate, value: perSecond('published'), detail: (s) => `${joined(count(s.published))} in all` },
   { name: 'bytes', label: 'Bytes out', per: 'per second', large: true, least: 1024, form: bytes, value: perSecond('delivered_bytes'), detail: (s) => `${joined(bytes(s.delivered_bytes))} in all` },
   { name: 'connections', label: 'Connections', least: 2, form: count, value: level('connections'), detail: (s, peak) => `peak ${joined(count(peak))}` },
-  { name: 'subscriptions', label: 'Subscriptions', least: 2, form: count, value: level('subscriptions'), detail: (s) => `${each(s.subscriptions, s.topics)} per topic` },
+  { name: 'subscriptions', label: 'Subscriptions', least: 2, form: count, value: level('subscriptions'), detail: (s, peak) => `peak ${joined(count(peak))}` },
   { name: 'topics', label: 'Topics', least: 2, form: count, value: level('topics'), detail: (s) => `${joined(bytes(s.retained_bytes))} held` },
   { name: 'cpu', label: 'CPU', least: 10, form: percent, value: perSecond('cpu_ms'), scale: 0.1, detail: (s) => plural(s.shards, 'shard', 'shards') },
   { name: 'memory', label: 'Memory', least: 1024, form: bytes, value: level('memory_bytes'), detail: () => 'resident' },
@@ -113,6 +112,8 @@ export class Figures {
       this.#before = undefined;
       for (const figure of this.#figures) figure.forget();
     }
+    // Across an outage the mean of a rate says nothing about any second of it.
+    if (this.#before && stats.uptime_ms - this.#before.uptime_ms > HOLE_MS) this.#before = undefined;
     const at = performance.now();
     for (const figure of this.#figures) figure.take(stats, this.#before, at);
     this.#before = stats;

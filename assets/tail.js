@@ -5,6 +5,8 @@ import { clock, element, json, whole, write } from './format.js';
 
 const ROWS_MAX = 200;
 const DRAW_EVERY_MS = 150;
+/** A flood replaces every row at each drawing; nobody reads it faster than this. */
+const DRAW_FLOOD_MS = 600;
 const LINE_CHARS = 300;
 const OPENED_CHARS = 100_000;
 
@@ -22,6 +24,7 @@ export class Tail {
   #received = 0;
   #paused = false;
   #timer;
+  #flooded = false;
   /** The last position seen of a followed topic, to tell what a reconnect missed. */
   #position;
 
@@ -89,7 +92,7 @@ export class Tail {
     this.#waitingCount += 1;
     // Cut in bulk: a shift per message would cost as much as the message.
     if (this.#waiting.length > 2 * ROWS_MAX) this.#waiting = this.#waiting.slice(-ROWS_MAX);
-    this.#timer ??= setTimeout(() => this.#draw(), DRAW_EVERY_MS);
+    this.#timer ??= setTimeout(() => this.#draw(), this.#flooded ? DRAW_FLOOD_MS : DRAW_EVERY_MS);
   }
 
   #draw() {
@@ -100,6 +103,7 @@ export class Tail {
       write(pause, this.#waitingCount === 0 ? 'Resume' : `Resume (${whole(this.#waitingCount)})`);
       return;
     }
+    this.#flooded = this.#waiting.length > ROWS_MAX / 2;
     const fresh = this.#waiting.slice(-ROWS_MAX).reverse().map((event) => this.#row(event));
     this.#waiting = [];
     this.#waitingCount = 0;

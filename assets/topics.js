@@ -39,7 +39,7 @@ class Row {
     const perSecond = (from, to) => ((to.offset - from.offset) * 1000) / (to.at - from.at);
     const samples = this.#offsets.slice(1).map((sample, before) => ({ at: sample.at, value: perSecond(this.#offsets[before], sample) }));
     if (samples.length > 0) this.rate = perSecond(this.#offsets.at(-1 - Math.min(SMOOTH, samples.length)), this.#offsets.at(-1));
-    const width = Math.max(10, samples.length - 1) * EVERY_MS;
+    const width = Math.max(5, samples.length - 1) * EVERY_MS;
     this.#spark.draw(samples, { from: at - width, to: at, least: 0.5, hole: EVERY_HIDDEN_MS * 2 });
     write(this.#cells.figure, this.rate < 0 ? '–' : joined(rate(this.rate)));
     this.node.classList.toggle('still', this.rate <= 0);
