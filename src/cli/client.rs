@@ -48,7 +48,7 @@ pub(crate) enum ClientError {
     #[error("cannot connect to {0}: {1}; is fanfare running there?")]
     Connect(String, io::Error),
     #[error("{0} answered {1}{because}", because = .2.as_ref().map(|refused| format!(": {refused}")).unwrap_or_default())]
-    Http(String, StatusCode, Option<Refused>),
+    Http(String, StatusCode, Option<Box<Refused>>),
     #[error("{0} does not speak this protocol: {1}; is it fanfare?")]
     Handshake(String, tungstenite::Error),
     #[error(transparent)]
@@ -60,7 +60,7 @@ pub(crate) enum ClientError {
     #[error("the server closed the connection{0}")]
     Closed(Reason),
     #[error(transparent)]
-    Refused(#[from] Refused),
+    Refused(Box<Refused>),
     #[error(transparent)]
     Data(#[from] DataError),
 }
@@ -90,13 +90,21 @@ impl Client<TcpStream> {
         let stream = match timeout(CONNECT_MAX, connecting).await {
             Ok(Ok(stream)) => stream,
             Ok(Err(error)) => return Err(ClientError::Connect(address(), error)),
-            Err(_) => return Err(ClientError::Connect(address(), io::ErrorKind::TimedOut.into())),
+            Err(_) => {
+                return Err(ClientError::Connect(address(), io::ErrorKind::TimedOut.into()));
+            }
         };
         // Commands are small and each is waited for; a delay would help nobody, and without it
         // the connection works all the same.
         let _ = stream.set_nodelay(true);
         let token = arguments.token.as_deref().filter(|token| !token.is_empty());
         Client::handshake(stream, &target, token, arguments.format.into()).await
+    }
+}
+
+impl From<Refused> for ClientError {
+    fn from(refused: Refused) -> ClientError {
+        ClientError::Refused(Box::new(refused))
     }
 }
 
@@ -112,24 +120,19 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Client<S> {
         let handshake = |error| ClientError::Handshake(place(), error);
         let mut request = target.uri.clone().into_client_request().map_err(handshake)?;
         let headers = request.headers_mut();
-        headers.insert(
-            header::SEC_WEBSOCKET_PROTOCOL,
-            HeaderValue::from_static(encoding.subprotocol()),
-        );
+        headers.insert(header::SEC_WEBSOCKET_PROTOCOL, HeaderValue::from_static(encoding.subprotocol()));
         if let Some(token) = token {
-            let mut value =
-                HeaderValue::from_str(&format!("Bearer {token}")).map_err(|_| ClientError::Token)?;
+            let mut value = HeaderValue::from_str(&format!("Bearer {token}")).map_err(|_| ClientError::Token)?;
             value.set_sensitive(true);
             headers.insert(header::AUTHORIZATION, value);
         }
-        let config = WebSocketConfig::default()
-            .max_message_size(Some(EVENT_BYTES_MAX))
-            .max_frame_size(Some(EVENT_BYTES_MAX));
+        let config =
+            WebSocketConfig::default().max_message_size(Some(EVENT_BYTES_MAX)).max_frame_size(Some(EVENT_BYTES_MAX));
         let upgrade = client_async_with_config(request, stream, Some(config));
         let socket = match timeout(CONNECT_MAX, upgrade).await {
             Ok(Ok((socket, _))) => socket,
             Ok(Err(tungstenite::Error::Http(response))) => {
-                let refused = response.body().as_deref().and_then(Refused::from_http);
+                let refused = response.body().as_deref().and_then(Refused::from_http).map(Box::new);
                 return Err(ClientError::Http(place(), response.status(), refused));
             }
             Ok(Err(error)) => return Err(handshake(error)),
@@ -144,10 +147,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Client<S> {
             goodbye: None,
         };
         match client.next().await? {
-            Event::Welcome(Welcome {
-                heartbeat_ms,
-                max_message_bytes,
-            }) => {
+            Event::Welcome(Welcome { heartbeat_ms, max_message_bytes }) => {
                 client.silence_max = Duration::from_millis(heartbeat_ms).saturating_add(SILENCE_SLACK);
                 client.message_bytes_max = max_message_bytes;
                 Ok(client)
@@ -269,9 +269,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Client<S> {
             Encoding::Json => {
                 let topics: Vec<String> = topics.iter().map(|topic| quoted(topic)).collect();
                 let topics = topics.join(",");
-                out.extend_from_slice(
-                    format!(r#"{{"type":"subscribe","id":0,"topics":[{topics}]}}"#).as_bytes(),
-                );
+                out.extend_from_slice(format!(r#"{{"type":"subscribe","id":0,"topics":[{topics}]}}"#).as_bytes());
             }
             Encoding::MsgPack => msgpack(&mut out, |out| {
                 rmp::encode::write_map_len(out, 3)?;
@@ -320,10 +318,7 @@ fn quoted(text: &str) -> String {
     serde_json::Value::from(text).to_string()
 }
 
-fn msgpack(
-    out: &mut Vec<u8>,
-    write: impl FnOnce(&mut Vec<u8>) -> Result<(), rmp::encode::ValueWriteError>,
-) {
+fn msgpack(out: &mut Vec<u8>, write: impl FnOnce(&mut Vec<u8>) -> Result<(), rmp::encode::ValueWriteError>) {
     write(out).expect("a Vec takes whatever is written to it");
 }
 

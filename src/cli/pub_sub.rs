@@ -36,9 +36,7 @@ pub(crate) async fn publish(arguments: PubArguments) -> ExitCode {
     };
     match publish_lines(client, &arguments.topic, lines).await {
         Ok(()) => ExitCode::SUCCESS,
-        Err(PublishError::Line(number, error)) if numbered => {
-            failed(format_args!("line {number}: {error}"))
-        }
+        Err(PublishError::Line(number, error)) if numbered => failed(format_args!("line {number}: {error}")),
         Err(PublishError::Line(_, error)) => failed(error),
         Err(PublishError::Connection(error)) => failed(error),
     }
@@ -246,7 +244,9 @@ async fn follow<S: AsyncRead + AsyncWrite + Unpin>(
                     text.extend_from_slice(line.as_bytes());
                     text.push(b'\n');
                 }
-                Ok(Event::Subscribed(subscribed)) => say(format_args!("subscribed: {}", subscribed.topic)),
+                Ok(Event::Subscribed(subscribed)) => {
+                    say(format_args!("subscribed: {}", subscribed.topic));
+                }
                 Ok(Event::Error(refused)) => failure = Some(ClientError::from(refused)),
                 Ok(_) => {}
                 Err(error) => failure = Some(error),

@@ -75,22 +75,73 @@ mod tests {
     fn addresses_of_both_kinds_lead_to_the_socket() {
         let check = |text, uri, host, port| {
             let target = Target::parse(text).expect("right");
-            assert_eq!((target.uri.to_string().as_str(), target.host.as_str(), target.port), (uri, host, port), "{text}");
+            assert_eq!(
+                (
+                    target.uri.to_string().as_str(),
+                    target.host.as_str(),
+                    target.port
+                ),
+                (uri, host, port),
+                "{text}"
+            );
         };
-        check("ws://127.0.0.1:7070/ws", "ws://127.0.0.1:7070/ws", "127.0.0.1", 7070);
-        check("http://127.0.0.1:7070", "ws://127.0.0.1:7070/ws", "127.0.0.1", 7070);
-        check("http://127.0.0.1:7070/", "ws://127.0.0.1:7070/ws", "127.0.0.1", 7070);
-        check("http://a.example/live/", "ws://a.example/live/ws", "a.example", 80);
+        check(
+            "ws://127.0.0.1:7070/ws",
+            "ws://127.0.0.1:7070/ws",
+            "127.0.0.1",
+            7070,
+        );
+        check(
+            "http://127.0.0.1:7070",
+            "ws://127.0.0.1:7070/ws",
+            "127.0.0.1",
+            7070,
+        );
+        check(
+            "http://127.0.0.1:7070/",
+            "ws://127.0.0.1:7070/ws",
+            "127.0.0.1",
+            7070,
+        );
+        check(
+            "http://a.example/live/",
+            "ws://a.example/live/ws",
+            "a.example",
+            80,
+        );
         check("ws://a.example", "ws://a.example/ws", "a.example", 80);
-        check("ws://a.example/live", "ws://a.example/live", "a.example", 80);
-        check("ws://[::1]:9/ws?deflate=off", "ws://[::1]:9/ws?deflate=off", "::1", 9);
+        check(
+            "ws://a.example/live",
+            "ws://a.example/live",
+            "a.example",
+            80,
+        );
+        check(
+            "ws://[::1]:9/ws?deflate=off",
+            "ws://[::1]:9/ws?deflate=off",
+            "::1",
+            9,
+        );
         check("HTTP://a.example:1", "ws://a.example:1/ws", "a.example", 1);
     }
 
     #[test]
     fn what_is_no_address_is_refused() {
-        for wrong in ["", "127.0.0.1:7070", "ws://", "ws://:7070", "ftp://a", "ws://a:99999/ws", "ws://a:/ws", "ws://u:p@a/ws", "/ws"] {
-            assert_eq!(Target::parse(wrong), Err(TargetError::Form(wrong.to_owned())));
+        for wrong in [
+            "",
+            "127.0.0.1:7070",
+            "ws://",
+            "ws://:7070",
+            "ftp://a",
+            "ws://a:99999/ws",
+            "ws://a:/ws",
+            "ws://u:p@a/ws",
+            "/ws",
+        ] {
+            assert_eq!(
+                Target::parse(wrong),
+                Err(TargetError::Form(wrong.to_owned()))
+            );
         }
         for tls in ["wss://a/ws", "https://a"] {
             assert_eq!(Target::parse(tls), Err(TargetError::Tls(tls.to_owned())));

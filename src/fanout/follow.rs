@@ -80,6 +80,11 @@ impl Patterns {
         }
     }
 
+    /// Whether connections wait to be let in.
+    pub(super) fn is_settling(&self) -> bool {
+        !self.settling.is_empty()
+    }
+
     pub(super) fn unfollow_all(&self, broker: &Broker, inbox: &Arc<Inbox>) {
         for (_, slot) in &self.slots {
             if slot.state != Walked::Leaving {
@@ -225,8 +230,6 @@ impl Shard {
         }
         self.patterns.slot(pattern).state = Walked::Whole;
         self.settle_pattern(pattern);
-        // Rings the bell of a shard that would sleep with nothing dirty.
-        self.mailbox.inbox().bell().ring();
     }
 
     /// A topic that existed before the pattern was joined belongs to it from here on.
@@ -263,7 +266,6 @@ impl Shard {
             self.patterns.tree.remove(&slot.pattern);
             self.broker.registry().unfollow_pattern(&slot.pattern, self.mailbox.inbox());
             self.walks.push_back(Walk::Leave { pattern: number, next: 0 });
-            self.mailbox.inbox().bell().ring();
         }
     }
 

@@ -14,6 +14,7 @@ pub(super) struct Pass {
     pub(super) touched: Vec<u32>,
     pub(super) written: usize,
     messages: Vec<Arc<Message>>,
+    bytes: usize,
     /// The joined frames of all runs.
     arena: Vec<u8>,
     /// Where in its run each message ends, run after run.
@@ -91,9 +92,14 @@ impl Pass {
         self.written == self.touched.len()
     }
 
-    /// How many bytes have been joined.
+    /// So many bytes of payloads have been added.
+    pub(super) fn count(&mut self, bytes: usize) {
+        self.bytes += bytes;
+    }
+
+    /// How many bytes of payloads have been added.
     pub(super) fn bytes(&self) -> usize {
-        self.arena.len()
+        self.bytes
     }
 
     /// Forgets everything but the buffers, which shrink to what is usual.
@@ -103,6 +109,7 @@ impl Pass {
         self.touched.clear();
         self.written = 0;
         self.messages.clear();
+        self.bytes = 0;
         self.arena.clear();
         self.arena.shrink_to(ARENA_BYTES_KEPT);
         self.ends.clear();

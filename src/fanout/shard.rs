@@ -204,23 +204,29 @@ impl Shard {
 
     /// A bounded piece of work: all mail, a stretch of the walks, and so many writes.
     pub(super) fn turn(&mut self) -> Turn {
+        // Before the mail, which touches connections: the bell may have rung for what is dirty, and
+        // rings no more for it.
+        let gathers = self.pass.is_written();
+        if gathers {
+            self.end_pass();
+            self.gather();
+        }
         self.read_mail();
         if let Some(spread_ms) = self.mailbox.take_drain() {
             self.drain(spread_ms);
         }
         self.walk();
-        if self.pass.is_written() {
-            self.end_pass();
-            self.gather();
-        }
         self.write();
         self.catch_up();
         self.close_slow();
-        let more = !self.pass.is_written()
+        let more = !gathers
+            || !self.pass.is_written()
             || !self.pass.runs.is_empty()
             || !self.unfinished.is_empty()
             || !self.catching_up.is_empty()
-            || !self.walks.is_empty();
+            || !self.walks.is_empty()
+            || self.patterns.is_settling()
+            || self.mailbox.inbox().len() > 0;
         if more { Turn::Again } else { Turn::Sleep }
     }
 
@@ -340,6 +346,7 @@ impl Shard {
         if self.pass.added(begun) == 0 {
             return;
         }
+        self.pass.count(bytes);
         slot.cursor = next;
         let nobody = slot.members.is_empty() && slot.patterns.iter().all(|&pattern| self.patterns[pattern].members.is_empty());
         if nobody {

@@ -190,10 +190,7 @@ mod tests {
         for &code in CloseCode::ALL {
             assert!(!code.reason().is_empty(), "{code:?}");
             // RFC 6455, 7.4.1: 1004, 1005, 1006 and 1015 must not be sent.
-            assert!(
-                matches!(code.0, 1000..=1003 | 1007..=1014 | 3000..=4999),
-                "{code:?}"
-            );
+            assert!(matches!(code.0, 1000..=1003 | 1007..=1014 | 3000..=4999), "{code:?}");
         }
     }
 

@@ -5,7 +5,7 @@
 
 use std::borrow::Cow;
 
-use super::decode::ItemList;
+use super::items::ItemList;
 use super::{Epoch, ErrorCode, Filter};
 
 /// What a client calls a command, echoed in the answer.
@@ -98,16 +98,10 @@ impl Subscribe<'_> {
     /// [`ItemRefusal`] if the topic breaks the grammar, `since` and `last` come together, or any of
     /// these or `presence` comes with a pattern.
     pub fn filter(&self, item: &Item<'_>) -> Result<Filter, ItemRefusal> {
-        let bad_request = |message: &'static str| {
-            Err(ItemRefusal {
-                code: ErrorCode::BadRequest,
-                message: Cow::Borrowed(message),
-            })
-        };
-        let filter = Filter::parse(&item.topic).map_err(|error| ItemRefusal {
-            code: ErrorCode::BadTopic,
-            message: Cow::Owned(error.to_string()),
-        })?;
+        let bad_request =
+            |message: &'static str| Err(ItemRefusal { code: ErrorCode::BadRequest, message: Cow::Borrowed(message) });
+        let filter = Filter::parse(&item.topic)
+            .map_err(|error| ItemRefusal { code: ErrorCode::BadTopic, message: Cow::Owned(error.to_string()) })?;
         if item.since.is_some() && item.last.is_some() {
             return bad_request("`since` and `last` exclude each other");
         }

@@ -29,16 +29,10 @@ impl Data {
     pub fn json(text: impl Into<Bytes>) -> Result<Data, DataError> {
         let text = text.into();
         if let Err(error) = std::str::from_utf8(&text) {
-            return Err(DataError::Uncarriable {
-                fault: Fault::Utf8,
-                at: error.valid_up_to(),
-            });
+            return Err(DataError::Uncarriable { fault: Fault::Utf8, at: error.valid_up_to() });
         }
         let value = text.slice_ref(checked(whole::<Json<'_>>(&text))?);
-        Ok(Data {
-            encoding: Encoding::Json,
-            bytes: value,
-        })
+        Ok(Data { encoding: Encoding::Json, bytes: value })
     }
 
     /// Checks MessagePack bytes.
@@ -49,10 +43,7 @@ impl Data {
     pub fn msgpack(bytes: impl Into<Bytes>) -> Result<Data, DataError> {
         let bytes = bytes.into();
         checked(whole::<MsgPack<'_>>(&bytes))?;
-        Ok(Data {
-            encoding: Encoding::MsgPack,
-            bytes,
-        })
+        Ok(Data { encoding: Encoding::MsgPack, bytes })
     }
 
     /// Writes a value as JSON and checks the outcome.
@@ -176,13 +167,9 @@ pub enum TypeError {
 }
 
 fn checked(scanned: Result<Scanned<'_>, Malformed>) -> Result<&[u8], DataError> {
-    let Scanned { bytes, flaw } =
-        scanned.map_err(|Malformed { at }| DataError::Malformed { at })?;
+    let Scanned { bytes, flaw } = scanned.map_err(|Malformed { at }| DataError::Malformed { at })?;
     match flaw {
-        Some(flaw) => Err(DataError::Uncarriable {
-            fault: flaw.fault,
-            at: flaw.at,
-        }),
+        Some(flaw) => Err(DataError::Uncarriable { fault: flaw.fault, at: flaw.at }),
         None => Ok(bytes),
     }
 }

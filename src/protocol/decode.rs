@@ -7,14 +7,14 @@
 use std::borrow::Cow;
 use std::vec;
 
-use super::command::ItemsKind;
 use super::envelope::{Envelope, Field};
-use super::json::{self, Json};
+use super::items::{items, since};
+use super::json::Json;
 use super::msgpack::MsgPack;
-use super::scan::{Key, Malformed, Scan};
+use super::scan::{Malformed, Scan};
 use super::{
-    Auth, Command, Encoding, Epoch, ErrorCode, History, Item, Items, Presence, Publish,
-    PublishBody, Refusal, Request, Resume, Since, Subscribe, Unsubscribe,
+    Auth, Command, Encoding, ErrorCode, History, Presence, Publish, PublishBody, Refusal, Request, Resume, Subscribe,
+    Unsubscribe,
 };
 
 const IDEMPOTENCY_KEY_BYTES_MAX: usize = 64;
@@ -43,12 +43,12 @@ pub fn decode_msgpack<'a>(bytes: &'a [u8], limits: &DecodeLimits) -> Requests<'a
 }
 
 /// The commands of one frame, in order. A malformed frame is a single refusal.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub struct Requests<'a> {
     pending: Pending<'a>,
 }
 
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 enum Pending<'a> {
     One(Option<Result<Request<'a>, Refusal<'a>>>),
     Batch {
@@ -66,12 +66,7 @@ impl<'a> Iterator for Requests<'a> {
     fn next(&mut self) -> Option<Self::Item> {
         match &mut self.pending {
             Pending::One(request) => request.take(),
-            Pending::Batch {
-                encoding,
-                limits,
-                index,
-                items,
-            } => {
+            Pending::Batch { encoding, limits, index, items } => {
                 let item = items.next()?;
                 let place = *index;
                 *index += 1;
@@ -108,12 +103,7 @@ impl<'a> Requests<'a> {
             }))
         } else {
             match batch(&mut scan, encoding, limits) {
-                Ok(items) => Pending::Batch {
-                    encoding,
-                    limits: *limits,
-                    index: 0,
-                    items: items.into_iter(),
-                },
+                Ok(items) => Pending::Batch { encoding, limits: *limits, index: 0, items: items.into_iter() },
                 Err(refusal) => Pending::One(Some(Err(refusal))),
             }
         };
@@ -135,12 +125,7 @@ pub fn decode_publish_body<'a>(
     match encoding {
         Encoding::Json => {
             if let Err(error) = std::str::from_utf8(body) {
-                return Err(not_well_formed(
-                    encoding,
-                    Malformed {
-                        at: error.valid_up_to(),
-                    },
-                ));
+                return Err(not_well_formed(encoding, Malformed { at: error.valid_up_to() }));
             }
             publish_body::<Json<'a>>(encoding, body, limits)
         }
@@ -171,12 +156,9 @@ fn publish_body<'a, S: Scan<'a>>(
     let outcomes = items.into_iter().enumerate().map(|(index, item)| {
         let index = u32::try_from(index).ok();
         let mut scan = S::new(item);
-        let open = scan
-            .map()
-            .ok_or_else(|| bad_request("the message is not a map"));
+        let open = scan.map().ok_or_else(|| bad_request("the message is not a map"));
         let outcome = open.and_then(|open| {
-            let envelope = Envelope::read(&mut scan, open)
-                .map_err(|malformed| not_well_formed(encoding, malformed))?;
+            let envelope = Envelope::read(&mut scan, open).map_err(|malformed| not_well_formed(encoding, malformed))?;
             envelope.check_form()?;
             publish::<S>(&envelope, limits)
         });
@@ -220,25 +202,15 @@ fn batch<'a, S: Scan<'a>>(
     Ok(items)
 }
 
-fn batch_item<'a, S: Scan<'a>>(
-    item: &'a [u8],
-    index: u32,
-    limits: &DecodeLimits,
-) -> Result<Request<'a>, Refusal<'a>> {
+fn batch_item<'a, S: Scan<'a>>(item: &'a [u8], index: u32, limits: &DecodeLimits) -> Result<Request<'a>, Refusal<'a>> {
     let mut scan = S::new(item);
     let Some(open) = scan.map() else {
-        return Err(Refusal {
-            index: Some(index),
-            ..bad_request("the command is not a map")
-        });
+        return Err(Refusal { index: Some(index), ..bad_request("the command is not a map") });
     };
     match Envelope::read(&mut scan, open) {
         Ok(envelope) => request::<S>(&envelope, Some(index), limits),
         // Out of reach, for the batch was checked whole.
-        Err(_) => Err(Refusal {
-            index: Some(index),
-            ..bad_request("the command is malformed")
-        }),
+        Err(_) => Err(Refusal { index: Some(index), ..bad_request("the command is malformed") }),
     }
 }
 
@@ -254,24 +226,15 @@ fn request<'a, S: Scan<'a>>(
     let index = index.filter(|_| id.is_none());
     let command = match id_is_wrong {
         Some(refusal) => Err(refusal),
-        None => envelope
-            .check_form()
-            .and_then(|()| command::<S>(envelope, limits)),
+        None => envelope.check_form().and_then(|()| command::<S>(envelope, limits)),
     };
     match command {
         Ok(command) => Ok(Request { id, index, command }),
-        Err(refusal) => Err(Refusal {
-            id,
-            index,
-            ..refusal
-        }),
+        Err(refusal) => Err(Refusal { id, index, ..refusal }),
     }
 }
 
-fn command<'a, S: Scan<'a>>(
-    envelope: &Envelope<'a>,
-    limits: &DecodeLimits,
-) -> Result<Command<'a>, Refusal<'a>> {
+fn command<'a, S: Scan<'a>>(envelope: &Envelope<'a>, limits: &DecodeLimits) -> Result<Command<'a>, Refusal<'a>> {
     let Some(kind) = envelope.field(Field::Type) else {
         return Err(bad_request("`type` is missing"));
     };
@@ -285,16 +248,10 @@ fn command<'a, S: Scan<'a>>(
             let (items, list) = items::<S>(envelope)?;
             Ok(Command::Unsubscribe(Unsubscribe { items, list }))
         }
-        "presence" => envelope
-            .required_text::<S>(Field::Topic)
-            .map(|topic| Command::Presence(Presence { topic })),
+        "presence" => envelope.required_text::<S>(Field::Topic).map(|topic| Command::Presence(Presence { topic })),
         "history" => history::<S>(envelope).map(Command::History),
-        "auth" => envelope
-            .required_text::<S>(Field::Token)
-            .map(|token| Command::Auth(Auth { token })),
-        "resume" => envelope
-            .required_text::<S>(Field::Resume)
-            .map(|secret| Command::Resume(Resume { secret })),
+        "auth" => envelope.required_text::<S>(Field::Token).map(|token| Command::Auth(Auth { token })),
+        "resume" => envelope.required_text::<S>(Field::Resume).map(|secret| Command::Resume(Resume { secret })),
         "ping" => Ok(Command::Ping),
         _ => {
             return Err(Refusal {
@@ -317,10 +274,7 @@ fn publish_command<'a, S: Scan<'a>>(
     Ok(Command::Publish(Publish { echo, ..publish }))
 }
 
-fn publish<'a, S: Scan<'a>>(
-    envelope: &Envelope<'a>,
-    limits: &DecodeLimits,
-) -> Result<Publish<'a>, Refusal<'a>> {
+fn publish<'a, S: Scan<'a>>(envelope: &Envelope<'a>, limits: &DecodeLimits) -> Result<Publish<'a>, Refusal<'a>> {
     let topic = envelope.required_text::<S>(Field::Topic)?;
     let refused = |refusal| envelope.about_topic::<S>(refusal);
     let key = envelope.text::<S>(Field::Key).map_err(refused)?;
@@ -328,22 +282,13 @@ fn publish<'a, S: Scan<'a>>(
     let Some(data) = envelope.field(Field::Data) else {
         return Err(refused(bad_request("`data` is missing")));
     };
-    if idempotency_key
-        .as_ref()
-        .is_some_and(|key| key.len() > IDEMPOTENCY_KEY_BYTES_MAX)
-    {
-        return Err(refused(bad_request(
-            "`idempotency_key` has more than 64 bytes",
-        )));
+    if idempotency_key.as_ref().is_some_and(|key| key.len() > IDEMPOTENCY_KEY_BYTES_MAX) {
+        return Err(refused(bad_request("`idempotency_key` has more than 64 bytes")));
     }
     if let Some(key) = &key
         && key.len() > limits.key_bytes_max
     {
-        return Err(refused(too_large(
-            Field::Key,
-            key.len(),
-            limits.key_bytes_max,
-        )));
+        return Err(refused(too_large(Field::Key, key.len(), limits.key_bytes_max)));
     }
     if let Some(flaw) = envelope.data_flaw() {
         return Err(refused(Refusal {
@@ -353,44 +298,23 @@ fn publish<'a, S: Scan<'a>>(
             ..bad_request("")
         }));
     }
-    Ok(Publish {
-        topic,
-        data,
-        echo: true,
-        key,
-        idempotency_key,
-    })
+    Ok(Publish { topic, data, echo: true, key, idempotency_key })
 }
 
-fn subscribe<'a, S: Scan<'a>>(
-    envelope: &Envelope<'a>,
-    limits: &DecodeLimits,
-) -> Result<Subscribe<'a>, Refusal<'a>> {
+fn subscribe<'a, S: Scan<'a>>(envelope: &Envelope<'a>, limits: &DecodeLimits) -> Result<Subscribe<'a>, Refusal<'a>> {
     let (items, list) = items::<S>(envelope)?;
     let presence = envelope.boolean::<S>(Field::Presence)?.unwrap_or(false);
     let member = envelope.field(Field::Member);
     if let Some(member) = member {
         if let Some(flaw) = envelope.member_flaw() {
             let message = format!("`member`: {} at byte {}", flaw.fault, flaw.at);
-            return Err(Refusal {
-                message: message.into(),
-                ..bad_request("")
-            });
+            return Err(Refusal { message: message.into(), ..bad_request("") });
         }
         if member.len() > limits.member_bytes_max {
-            return Err(too_large(
-                Field::Member,
-                member.len(),
-                limits.member_bytes_max,
-            ));
+            return Err(too_large(Field::Member, member.len(), limits.member_bytes_max));
         }
     }
-    Ok(Subscribe {
-        items,
-        presence,
-        member,
-        list,
-    })
+    Ok(Subscribe { items, presence, member, list })
 }
 
 fn history<'a, S: Scan<'a>>(envelope: &Envelope<'a>) -> Result<History<'a>, Refusal<'a>> {
@@ -399,166 +323,13 @@ fn history<'a, S: Scan<'a>>(envelope: &Envelope<'a>) -> Result<History<'a>, Refu
         Some(value) => Some(since::<S>(value).map_err(bad_request)?),
         None => None,
     };
-    Ok(History {
-        topic,
-        since,
-        limit: envelope.uint::<S>(Field::Limit)?,
-    })
-}
-
-/// The `topic` or the `topics` of a command, and whether it is the latter.
-fn items<'a, S: Scan<'a>>(envelope: &Envelope<'a>) -> Result<(Items<'a>, bool), Refusal<'a>> {
-    let position = [envelope.field(Field::Since), envelope.field(Field::Last)];
-    let Some(topics) = envelope.field(Field::Topics) else {
-        let topic = envelope.required_text::<S>(Field::Topic)?;
-        let (since, last) = replay::<S>(position).map_err(bad_request)?;
-        return Ok((
-            Items(ItemsKind::One(Some(Item { topic, since, last }))),
-            false,
-        ));
-    };
-    if envelope.field(Field::Topic).is_some() {
-        return Err(bad_request("`topic` and `topics` exclude each other"));
-    }
-    if position != [None, None] {
-        return Err(bad_request(
-            "`since` and `last` belong inside the items of `topics`",
-        ));
-    }
-    let Some(list) = ItemList::open::<S>(topics) else {
-        return Err(bad_request("`topics` must be a list"));
-    };
-    // All of it is checked now; it is read again, item by item, when it is carried out.
-    let mut scan = S::new(topics);
-    let mut count = 0;
-    if let Some(mut open) = scan.list() {
-        while let Ok(true) = scan.item(&mut open)
-            && let Ok(value) = scan.value()
-        {
-            item::<S>(value.bytes).map_err(bad_request)?;
-            count += 1;
-        }
-    }
-    if count == 0 {
-        return Err(bad_request("`topics` is empty"));
-    }
-    Ok((Items(ItemsKind::List(list)), true))
-}
-
-/// What is left of a checked list of topics.
-#[derive(Debug, Clone)]
-pub(super) enum ItemList<'a> {
-    Json(Json<'a>, json::Open),
-    MsgPack(MsgPack<'a>, u32),
-}
-
-impl<'a> ItemList<'a> {
-    fn open<S: Scan<'a>>(list: &'a [u8]) -> Option<ItemList<'a>> {
-        match S::ENCODING {
-            Encoding::Json => {
-                let mut scan = Json::new(list);
-                scan.list().map(|open| ItemList::Json(scan, open))
-            }
-            Encoding::MsgPack => {
-                let mut scan = MsgPack::new(list);
-                scan.list().map(|left| ItemList::MsgPack(scan, left))
-            }
-        }
-    }
-
-    pub(super) fn next(&mut self) -> Option<Item<'a>> {
-        fn step<'a, S: Scan<'a>>(scan: &mut S, open: &mut S::Open) -> Option<Item<'a>> {
-            if scan.item(open).ok()? {
-                item::<S>(scan.value().ok()?.bytes).ok()
-            } else {
-                None
-            }
-        }
-        match self {
-            ItemList::Json(scan, open) => step(scan, open),
-            ItemList::MsgPack(scan, left) => step(scan, left),
-        }
-    }
-}
-
-/// Reads one item of `topics`: a name or pattern, or a map around it.
-fn item<'a, S: Scan<'a>>(value: &'a [u8]) -> Result<Item<'a>, &'static str> {
-    if let Some(topic) = S::text(value) {
-        return Ok(Item {
-            topic,
-            since: None,
-            last: None,
-        });
-    }
-    let [topic, since, last] = fields::<S, 3>(value, ["topic", "since", "last"])?;
-    let topic = topic
-        .and_then(S::text)
-        .ok_or("an item of `topics` needs a `topic`, a string")?;
-    let (since, last) = replay::<S>([since, last])?;
-    Ok(Item { topic, since, last })
-}
-
-/// Reads `since` and `last`, raw and in this order.
-fn replay<'a, S: Scan<'a>>(
-    [since_value, last]: [Option<&'a [u8]>; 2],
-) -> Result<(Option<Since>, Option<u64>), &'static str> {
-    let since = since_value.map(since::<S>).transpose()?;
-    let last = match last {
-        Some(value) => Some(S::uint(value).ok_or("`last` must be an integer, 0 or more")?),
-        None => None,
-    };
-    Ok((since, last))
-}
-
-fn since<'a, S: Scan<'a>>(value: &'a [u8]) -> Result<Since, &'static str> {
-    let [epoch, offset] = fields::<S, 2>(value, ["epoch", "offset"])?;
-    let epoch = epoch
-        .and_then(S::text)
-        .ok_or("`since` needs an `epoch`, a string")?;
-    let offset = offset
-        .and_then(S::uint)
-        .ok_or("`since` needs an `offset`, an integer, 0 or more")?;
-    Ok(Since {
-        epoch: Epoch::parse(&epoch),
-        offset,
-    })
-}
-
-/// Picks these fields out of a small map inside an envelope.
-fn fields<'a, S: Scan<'a>, const N: usize>(
-    map: &'a [u8],
-    names: [&str; N],
-) -> Result<[Option<&'a [u8]>; N], &'static str> {
-    let mut scan = S::new(map);
-    let mut open = scan
-        .map()
-        .ok_or("a position or an item of `topics` has the wrong type")?;
-    let mut picked = [None; N];
-    loop {
-        let key = match scan.key(&mut open) {
-            Ok(Some(Key::Text(key))) => key,
-            Ok(Some(Key::Other)) => return Err("a key is not a string"),
-            Ok(None) => return Ok(picked),
-            // Out of reach, for the envelope around was read whole.
-            Err(_) => return Err("malformed"),
-        };
-        let value = scan.value().map_err(|_| "malformed")?;
-        if let Some(place) = names.iter().position(|name| *name == key)
-            && picked[place].replace(value.bytes).is_some()
-        {
-            return Err("a key stands twice in a position or an item of `topics`");
-        }
-    }
+    Ok(History { topic, since, limit: envelope.uint::<S>(Field::Limit)? })
 }
 
 fn too_large(field: Field, bytes: usize, bytes_max: usize) -> Refusal<'static> {
     Refusal {
         code: ErrorCode::TooLarge,
-        message: format!(
-            "`{}` has {bytes} bytes, more than {bytes_max}",
-            field.name()
-        )
-        .into(),
+        message: format!("`{}` has {bytes} bytes, more than {bytes_max}", field.name()).into(),
         malformed: false,
         ..bad_request("")
     }
@@ -569,14 +340,8 @@ fn not_well_formed(encoding: Encoding, malformed: Malformed) -> Refusal<'static>
         Encoding::Json => "JSON",
         Encoding::MsgPack => "MessagePack",
     };
-    let message = format!(
-        "not one well-formed {encoding} value, at byte {}",
-        malformed.at
-    );
-    Refusal {
-        message: message.into(),
-        ..bad_request("")
-    }
+    let message = format!("not one well-formed {encoding} value, at byte {}", malformed.at);
+    Refusal { message: message.into(), ..bad_request("") }
 }
 
 /// A refusal for form, about nothing in particular yet.

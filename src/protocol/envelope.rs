@@ -100,23 +100,12 @@ enum Breach {
 
 impl<'a> Envelope<'a> {
     /// Reads a map that the scanner has just entered.
-    pub(super) fn read<S: Scan<'a>>(
-        scan: &mut S,
-        mut open: S::Open,
-    ) -> Result<Envelope<'a>, Malformed> {
-        let mut envelope = Envelope {
-            values: [None; FIELDS],
-            data_flaw: None,
-            member_flaw: None,
-            breach: None,
-        };
+    pub(super) fn read<S: Scan<'a>>(scan: &mut S, mut open: S::Open) -> Result<Envelope<'a>, Malformed> {
+        let mut envelope = Envelope { values: [None; FIELDS], data_flaw: None, member_flaw: None, breach: None };
         while let Some(key) = scan.key(&mut open)? {
             let value_at = scan.position();
             let value = scan.value()?;
-            let flaw = value.flaw.map(|flaw| Flaw {
-                at: flaw.at - value_at,
-                ..flaw
-            });
+            let flaw = value.flaw.map(|flaw| Flaw { at: flaw.at - value_at, ..flaw });
             let field = match key {
                 Key::Text(key) => Field::named(&key),
                 Key::Other => {
@@ -133,9 +122,7 @@ impl<'a> Envelope<'a> {
                 _ => {}
             }
             if let Some(field) = field
-                && envelope.values[field as usize]
-                    .replace(value.bytes)
-                    .is_some()
+                && envelope.values[field as usize].replace(value.bytes).is_some()
             {
                 envelope.breach.get_or_insert(Breach::Twice(field));
             }
@@ -168,10 +155,7 @@ impl<'a> Envelope<'a> {
         }
         match S::text(value) {
             Some(text) if text.len() <= ID_BYTES_MAX => Ok(Some(Id::Str(text))),
-            _ => Err(wrong(
-                Field::Id,
-                "must be an integer from 0 to 2^53-1 or a string of up to 64 bytes",
-            )),
+            _ => Err(wrong(Field::Id, "must be an integer from 0 to 2^53-1 or a string of up to 64 bytes")),
         }
     }
 
@@ -188,29 +172,19 @@ impl<'a> Envelope<'a> {
         self.member_flaw
     }
 
-    pub(super) fn text<S: Scan<'a>>(
-        &self,
-        field: Field,
-    ) -> Result<Option<Cow<'a, str>>, Refusal<'static>> {
+    pub(super) fn text<S: Scan<'a>>(&self, field: Field) -> Result<Option<Cow<'a, str>>, Refusal<'static>> {
         self.typed(field, S::text, "must be a string")
     }
 
-    pub(super) fn required_text<S: Scan<'a>>(
-        &self,
-        field: Field,
-    ) -> Result<Cow<'a, str>, Refusal<'static>> {
-        self.text::<S>(field)?
-            .ok_or_else(|| wrong(field, "is missing"))
+    pub(super) fn required_text<S: Scan<'a>>(&self, field: Field) -> Result<Cow<'a, str>, Refusal<'static>> {
+        self.text::<S>(field)?.ok_or_else(|| wrong(field, "is missing"))
     }
 
     pub(super) fn uint<S: Scan<'a>>(&self, field: Field) -> Result<Option<u64>, Refusal<'static>> {
         self.typed(field, S::uint, "must be an integer, 0 or more")
     }
 
-    pub(super) fn boolean<S: Scan<'a>>(
-        &self,
-        field: Field,
-    ) -> Result<Option<bool>, Refusal<'static>> {
+    pub(super) fn boolean<S: Scan<'a>>(&self, field: Field) -> Result<Option<bool>, Refusal<'static>> {
         self.typed(field, S::boolean, "must be true or false")
     }
 
@@ -246,8 +220,5 @@ impl<'a> Envelope<'a> {
 }
 
 fn wrong(field: Field, what: &str) -> Refusal<'static> {
-    Refusal {
-        message: format!("`{}` {what}", field.name()).into(),
-        ..bad_request("")
-    }
+    Refusal { message: format!("`{}` {what}", field.name()).into(), ..bad_request("") }
 }

@@ -17,10 +17,7 @@ impl Epoch {
     #[must_use]
     pub fn parse(text: &str) -> Option<Epoch> {
         let canonical = text == "0"
-            || (!text.starts_with('0')
-                && text
-                    .bytes()
-                    .all(|byte| matches!(byte, b'0'..=b'9' | b'a'..=b'z')));
+            || (!text.starts_with('0') && text.bytes().all(|byte| matches!(byte, b'0'..=b'9' | b'a'..=b'z')));
         if !canonical {
             return None;
         }
@@ -137,91 +134,145 @@ pub struct HistoryMessage<'a> {
     pub data: &'a Data,
 }
 
-/// What the server tells one client.
+/// What the server tells one client. An `id` is the one of the command that is answered.
 #[derive(Debug, Clone, PartialEq, Eq)]
-#[allow(
-    missing_docs,
-    reason = "the fields are those of the protocol, under the same names"
-)]
 pub enum Event<'a> {
+    /// The first on every connection.
     Welcome {
+        /// The connection's public name.
         connection: &'a str,
+        /// The secret that takes its place later.
         resume: &'a str,
+        /// The longest silence of the server.
         heartbeat_ms: u64,
+        /// The largest message it reads.
         max_message_bytes: u64,
     },
+    /// One item of a `subscribe` was carried out.
     Subscribed {
+        /// Of the command.
         id: Option<&'a Id<'a>>,
+        /// As it was sent.
         topic: &'a str,
-        /// `None` for a pattern.
+        /// The position before what follows; `None` for a pattern.
         position: Option<Position>,
         /// Only with `since`.
         recovery: Option<Recovery>,
     },
+    /// One item of an `unsubscribe` was carried out.
     Unsubscribed {
+        /// Of the command.
         id: Option<&'a Id<'a>>,
+        /// As it was sent.
         topic: &'a str,
     },
+    /// A `publish` was carried out.
     Published {
+        /// Of the command.
         id: Option<&'a Id<'a>>,
+        /// As it was sent.
         topic: &'a str,
+        /// Where the message stands.
         position: Position,
     },
+    /// Messages were left out.
     Gap {
+        /// Of this topic.
         topic: &'a str,
+        /// Of this numbering.
         epoch: Epoch,
+        /// The first.
         from: u64,
+        /// The last.
         to: u64,
+        /// Why.
         reason: GapReason,
     },
+    /// Who is in a topic.
     Presence {
+        /// Of the command.
         id: Option<&'a Id<'a>>,
+        /// As it was sent.
         topic: &'a str,
+        /// Rises by one with each change.
         version: u64,
+        /// How many there are.
         count: u64,
+        /// Who they are.
         members: &'a [Member<'a>],
     },
+    /// Who came and went since the version before.
     PresenceDiff {
+        /// In this topic.
         topic: &'a str,
+        /// The version that this makes.
         version: u64,
+        /// Who came.
         joined: &'a [Member<'a>],
+        /// Who went.
         left: &'a [Member<'a>],
     },
+    /// Earlier messages.
     History {
+        /// Of the command.
         id: Option<&'a Id<'a>>,
+        /// As it was sent.
         topic: &'a str,
-        /// The head.
+        /// The head of the topic.
         position: Position,
+        /// Oldest first.
         messages: &'a [HistoryMessage<'a>],
+        /// Whether the limit cut some off.
         more: bool,
         /// Only with `since`.
         recovery: Option<Recovery>,
     },
+    /// An earlier connection's place was taken.
     Resumed {
+        /// Of the command.
         id: Option<&'a Id<'a>>,
     },
+    /// Credentials were accepted.
     Authenticated {
+        /// Of the command.
         id: Option<&'a Id<'a>>,
+        /// Who they prove.
         subject: Option<&'a str>,
+        /// How long they count.
         expires_in_ms: Option<u64>,
     },
+    /// Credentials will not count much longer.
     Expiring {
+        /// How long they still do.
         expires_in_ms: u64,
     },
+    /// A sign of life.
     Pong {
+        /// Of the command.
         id: Option<&'a Id<'a>>,
     },
+    /// A command, or one item of it, was refused.
     Error {
+        /// Of the command.
         id: Option<&'a Id<'a>>,
+        /// Its place in a batch, if it has no id.
         index: Option<u32>,
+        /// As it was sent, if it is about a topic.
         topic: Option<&'a str>,
+        /// Why, for programs.
         code: ErrorCode,
+        /// Why, for people.
         message: &'a str,
+        /// When to try again.
         retry_after_ms: Option<u64>,
     },
+    /// The server is about to close the connection.
     Goodbye {
+        /// With this code.
         code: CloseCode,
+        /// Why, in a word.
         reason: &'a str,
+        /// When to connect again.
         reconnect_ms: Option<u64>,
     },
 }
@@ -255,24 +306,14 @@ impl Event<'_> {
     pub fn encode(&self, encoding: Encoding, out: &mut Vec<u8>) {
         let mut map = Map::event(encoding, out, self.kind());
         match *self {
-            Event::Welcome {
-                connection,
-                resume,
-                heartbeat_ms,
-                max_message_bytes,
-            } => {
+            Event::Welcome { connection, resume, heartbeat_ms, max_message_bytes } => {
                 map.uint("protocol", Event::PROTOCOL);
                 map.text("connection", connection);
                 map.text("resume", resume);
                 map.uint("heartbeat_ms", heartbeat_ms);
                 map.uint("max_message_bytes", max_message_bytes);
             }
-            Event::Subscribed {
-                id,
-                topic,
-                position,
-                recovery: outcome,
-            } => {
+            Event::Subscribed { id, topic, position, recovery: outcome } => {
                 about(&mut map, id, topic);
                 if let Some(position) = position {
                     self::position(&mut map, position);
@@ -280,58 +321,30 @@ impl Event<'_> {
                 recovery(&mut map, outcome);
             }
             Event::Unsubscribed { id, topic } => about(&mut map, id, topic),
-            Event::Published {
-                id,
-                topic,
-                position,
-            } => {
+            Event::Published { id, topic, position } => {
                 about(&mut map, id, topic);
                 self::position(&mut map, position);
             }
-            Event::Gap {
-                topic,
-                epoch: number,
-                from,
-                to,
-                reason,
-            } => {
+            Event::Gap { topic, epoch: number, from, to, reason } => {
                 map.text("topic", topic);
                 epoch(&mut map, number);
                 map.uint("from", from);
                 map.uint("to", to);
                 map.text("reason", reason.as_str());
             }
-            Event::Presence {
-                id,
-                topic,
-                version,
-                count,
-                members,
-            } => {
+            Event::Presence { id, topic, version, count, members } => {
                 about(&mut map, id, topic);
                 map.uint("version", version);
                 map.uint("count", count);
                 map.maps("members", members, member);
             }
-            Event::PresenceDiff {
-                topic,
-                version,
-                joined,
-                left,
-            } => {
+            Event::PresenceDiff { topic, version, joined, left } => {
                 map.text("topic", topic);
                 map.uint("version", version);
                 map.maps("joined", joined, member);
                 map.maps("left", left, member);
             }
-            Event::History {
-                id,
-                topic,
-                position,
-                messages,
-                more,
-                recovery: outcome,
-            } => {
+            Event::History { id, topic, position, messages, more, recovery: outcome } => {
                 about(&mut map, id, topic);
                 self::position(&mut map, position);
                 recovery(&mut map, outcome);
@@ -345,11 +358,7 @@ impl Event<'_> {
                 }
             }
             Event::Resumed { id: echo } | Event::Pong { id: echo } => id(&mut map, echo),
-            Event::Authenticated {
-                id: echo,
-                subject,
-                expires_in_ms,
-            } => {
+            Event::Authenticated { id: echo, subject, expires_in_ms } => {
                 id(&mut map, echo);
                 if let Some(subject) = subject {
                     map.text("subject", subject);
@@ -359,14 +368,7 @@ impl Event<'_> {
                 }
             }
             Event::Expiring { expires_in_ms } => map.uint("expires_in_ms", expires_in_ms),
-            Event::Error {
-                id: echo,
-                index,
-                topic,
-                code,
-                message,
-                retry_after_ms,
-            } => {
+            Event::Error { id: echo, index, topic, code, message, retry_after_ms } => {
                 id(&mut map, echo);
                 if let Some(index) = index {
                     map.uint("index", u64::from(index));
@@ -380,11 +382,7 @@ impl Event<'_> {
                     map.uint("retry_after_ms", retry_after_ms);
                 }
             }
-            Event::Goodbye {
-                code,
-                reason,
-                reconnect_ms,
-            } => {
+            Event::Goodbye { code, reason, reconnect_ms } => {
                 map.uint("code", u64::from(code.0));
                 map.text("reason", reason);
                 if let Some(reconnect_ms) = reconnect_ms {
@@ -399,10 +397,7 @@ impl Event<'_> {
 /// Appends the payload of a `message` event, the same bytes for everybody who follows the topic.
 ///
 /// `epoch` is given for offset 1 only, where a numbering begins.
-#[expect(
-    clippy::too_many_arguments,
-    reason = "the fields of the event, once each, on the hot path"
-)]
+#[expect(clippy::too_many_arguments, reason = "the fields of the event, once each, on the hot path")]
 pub fn render_message(
     encoding: Encoding,
     topic: &TopicName,

@@ -39,11 +39,7 @@ impl<'a> Quoted<'a> {
             return None;
         }
         let inside = str::from_utf8(self.inside).ok()?;
-        if self.escaped {
-            unescape(inside).map(Cow::Owned)
-        } else {
-            Some(Cow::Borrowed(inside))
-        }
+        if self.escaped { unescape(inside).map(Cow::Owned) } else { Some(Cow::Borrowed(inside)) }
     }
 }
 
@@ -82,37 +78,22 @@ impl<'a> Scan<'a> for Json<'a> {
     fn value(&mut self) -> Result<Scanned<'a>, Malformed> {
         let start = self.position();
         let flaw = self.skip()?;
-        Ok(Scanned {
-            bytes: &self.bytes[start..self.at],
-            flaw,
-        })
+        Ok(Scanned { bytes: &self.bytes[start..self.at], flaw })
     }
 
     fn end(&mut self) -> Result<(), Malformed> {
         self.space();
-        if self.at == self.bytes.len() {
-            Ok(())
-        } else {
-            Err(self.malformed())
-        }
+        if self.at == self.bytes.len() { Ok(()) } else { Err(self.malformed()) }
     }
 
     fn text(value: &'a [u8]) -> Option<Cow<'a, str>> {
         let mut scan = Json::new(value);
-        if scan.peek() == b'"' {
-            scan.string().ok()?.text()
-        } else {
-            None
-        }
+        if scan.peek() == b'"' { scan.string().ok()?.text() } else { None }
     }
 
     fn uint(value: &[u8]) -> Option<u64> {
         // `1.0`, `1e2` and `-0` are floats here and in data alike.
-        if value.first()?.is_ascii_digit() {
-            str::from_utf8(value).ok()?.parse().ok()
-        } else {
-            None
-        }
+        if value.first()?.is_ascii_digit() { str::from_utf8(value).ok()?.parse().ok() } else { None }
     }
 
     fn boolean(value: &[u8]) -> Option<bool> {
@@ -178,11 +159,7 @@ impl<'a> Json<'a> {
         }
         let name = self.string()?;
         self.space();
-        if self.take(b':') {
-            Ok(name)
-        } else {
-            Err(self.malformed())
-        }
+        if self.take(b':') { Ok(name) } else { Err(self.malformed()) }
     }
 
     /// Reads a string; its first quote comes next.
@@ -200,10 +177,7 @@ impl<'a> Json<'a> {
                     let at = self.at;
                     let whole = self.escape()?;
                     if !whole && flaw.is_none() {
-                        flaw = Some(Flaw {
-                            fault: Fault::LoneSurrogate,
-                            at,
-                        });
+                        flaw = Some(Flaw { fault: Fault::LoneSurrogate, at });
                     }
                 }
                 _ => return Err(self.malformed()),
@@ -211,11 +185,7 @@ impl<'a> Json<'a> {
         }
         let inside = &self.bytes[start..self.at];
         self.at += 1;
-        Ok(Quoted {
-            inside,
-            escaped,
-            flaw,
-        })
+        Ok(Quoted { inside, escaped, flaw })
     }
 
     /// Steps over an escape sequence, and over the second one of a surrogate pair. Says whether it
@@ -248,9 +218,7 @@ impl<'a> Json<'a> {
         let [b'\\', b'u', digits @ ..] = self.bytes.get(at..at + 6)? else {
             return None;
         };
-        digits.iter().try_fold(0, |unit, &digit| {
-            Some(unit << 4 | u16::try_from(char::from(digit).to_digit(16)?).ok()?)
-        })
+        digits.iter().try_fold(0, |unit, &digit| Some(unit << 4 | u16::try_from(char::from(digit).to_digit(16)?).ok()?))
     }
 
     /// Reads a number and says whether it is in range: integers of 64 bits, finite floats.
@@ -273,17 +241,11 @@ impl<'a> Json<'a> {
         }
         let text = &self.bytes[start..self.at];
         // `-0` is a float, for no integer keeps its sign.
-        let number = if float || text == b"-0" {
-            Number::Float(text)
-        } else {
-            Number::Int(text)
-        };
+        let number = if float || text == b"-0" { Number::Float(text) } else { Number::Int(text) };
         let fits = match number {
             Number::Int(text) => text.len() <= 18 || number.int().is_some(),
             // At most 200 digits and two of exponent: below 10^299.
-            Number::Float(text) => {
-                (text.len() <= 200 && exponent <= 2) || number.float().is_some_and(f64::is_finite)
-            }
+            Number::Float(text) => (text.len() <= 200 && exponent <= 2) || number.float().is_some_and(f64::is_finite),
         };
         Ok((number, fits))
     }
@@ -293,11 +255,7 @@ impl<'a> Json<'a> {
         while self.peek().is_ascii_digit() {
             self.at += 1;
         }
-        if self.at > start {
-            Ok(self.at - start)
-        } else {
-            Err(self.malformed())
-        }
+        if self.at > start { Ok(self.at - start) } else { Err(self.malformed()) }
     }
 
     pub(super) fn literal(&mut self, text: &[u8]) -> Result<(), Malformed> {
@@ -386,9 +344,7 @@ impl Number<'_> {
     pub(super) fn int(self) -> Option<i128> {
         let (Number::Int(text) | Number::Float(text)) = self;
         let value = str::from_utf8(text).ok()?.parse().ok()?;
-        (i128::from(i64::MIN)..=i128::from(u64::MAX))
-            .contains(&value)
-            .then_some(value)
+        (i128::from(i64::MIN)..=i128::from(u64::MAX)).contains(&value).then_some(value)
     }
 
     /// The nearest float, which may be infinite.
@@ -451,10 +407,7 @@ pub(super) fn plain_end(bytes: &[u8], mut at: usize) -> usize {
         }
         at += 8;
     }
-    while bytes
-        .get(at)
-        .is_some_and(|&byte| byte >= 0x20 && byte != b'"' && byte != b'\\')
-    {
+    while bytes.get(at).is_some_and(|&byte| byte >= 0x20 && byte != b'"' && byte != b'\\') {
         at += 1;
     }
     at

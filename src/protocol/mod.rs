@@ -13,24 +13,30 @@ pub mod data;
 pub mod decode;
 mod envelope;
 pub mod event;
+#[cfg(any(test, fuzzing))]
+pub mod fuzz;
+mod items;
 mod json;
 mod msgpack;
 mod scan;
+#[cfg(test)]
+mod tests;
 pub mod topic;
 mod transcode;
+#[cfg(test)]
+mod vectors;
 pub(crate) mod write;
 
 pub use code::{Advice, CloseCode, ErrorCode};
 pub use command::{
-    Auth, Command, History, Id, Item, ItemRefusal, Items, Presence, Publish, PublishBody, Refusal,
-    Request, Resume, Since, Subscribe, Unsubscribe,
+    Auth, Command, History, Id, Item, ItemRefusal, Items, Presence, Publish, PublishBody, Refusal, Request, Resume,
+    Since, Subscribe, Unsubscribe,
 };
 pub use data::{Data, DataError, Fault};
 pub use decode::{DecodeLimits, Requests, decode_json, decode_msgpack, decode_publish_body};
-pub use event::{
-    Epoch, Event, GapReason, HistoryMessage, Member, Position, Recovery, RecoveryFailure,
-    render_message,
-};
+pub use event::{Epoch, Event, GapReason, HistoryMessage, Member, Position, Recovery, RecoveryFailure, render_message};
+#[cfg(any(test, fuzzing))]
+pub use fuzz::{fuzz_command_json, fuzz_command_msgpack, fuzz_topic_pattern, fuzz_transcode};
 pub use topic::{Filter, Pattern, TopicError, TopicName};
 
 /// How values are written on the wire.

@@ -44,23 +44,11 @@ impl<'a> Scan<'a> for MsgPack<'a> {
     }
 
     fn map(&mut self) -> Option<u32> {
-        self.enter(|head| {
-            if let Head::Map(len) = head {
-                Some(len)
-            } else {
-                None
-            }
-        })
+        self.enter(|head| if let Head::Map(len) = head { Some(len) } else { None })
     }
 
     fn list(&mut self) -> Option<u32> {
-        self.enter(|head| {
-            if let Head::List(len) = head {
-                Some(len)
-            } else {
-                None
-            }
-        })
+        self.enter(|head| if let Head::List(len) = head { Some(len) } else { None })
     }
 
     fn key(&mut self, left: &mut u32) -> Result<Option<Key<'a>>, Malformed> {
@@ -85,18 +73,11 @@ impl<'a> Scan<'a> for MsgPack<'a> {
     fn value(&mut self) -> Result<Scanned<'a>, Malformed> {
         let start = self.at;
         let flaw = self.skip()?;
-        Ok(Scanned {
-            bytes: &self.bytes[start..self.at],
-            flaw,
-        })
+        Ok(Scanned { bytes: &self.bytes[start..self.at], flaw })
     }
 
     fn end(&mut self) -> Result<(), Malformed> {
-        if self.at == self.bytes.len() {
-            Ok(())
-        } else {
-            Err(self.malformed())
-        }
+        if self.at == self.bytes.len() { Ok(()) } else { Err(self.malformed()) }
     }
 
     fn text(value: &'a [u8]) -> Option<Cow<'a, str>> {
@@ -135,19 +116,14 @@ impl<'a> MsgPack<'a> {
     }
 
     fn take(&mut self, len: usize) -> Result<&'a [u8], Malformed> {
-        let taken = self
-            .at
-            .checked_add(len)
-            .and_then(|end| self.bytes.get(self.at..end));
+        let taken = self.at.checked_add(len).and_then(|end| self.bytes.get(self.at..end));
         match taken {
             Some(taken) => {
                 self.at += len;
                 Ok(taken)
             }
             // Something is missing at the end, wherever it was announced.
-            None => Err(Malformed {
-                at: self.bytes.len(),
-            }),
+            None => Err(Malformed { at: self.bytes.len() }),
         }
     }
 
@@ -157,9 +133,7 @@ impl<'a> MsgPack<'a> {
                 self.at += N;
                 Ok(*chunk)
             }
-            None => Err(Malformed {
-                at: self.bytes.len(),
-            }),
+            None => Err(Malformed { at: self.bytes.len() }),
         }
     }
 
@@ -236,9 +210,7 @@ impl<'a> MsgPack<'a> {
             0 => self.u8().map(usize::from),
             1 => self.u16().map(usize::from),
             // A length beyond the address space is beyond the input as well.
-            _ => self
-                .u32()
-                .map(|len| usize::try_from(len).unwrap_or(usize::MAX)),
+            _ => self.u32().map(|len| usize::try_from(len).unwrap_or(usize::MAX)),
         }
     }
 
@@ -256,12 +228,7 @@ impl<'a> MsgPack<'a> {
     }
 
     /// Steps over the content of a map or list of the outermost level.
-    fn skip_inside(
-        &mut self,
-        left: u32,
-        map: bool,
-        flaw: &mut Option<Flaw>,
-    ) -> Result<(), Malformed> {
+    fn skip_inside(&mut self, left: u32, map: bool, flaw: &mut Option<Flaw>) -> Result<(), Malformed> {
         let mut found = |fault, at| Flaw::note(flaw, fault, at);
         // The level that the scanner is in, and those around it: entries to come, and whether of a map.
         let mut level = (left, map);

@@ -27,8 +27,7 @@ pub(super) struct Flaw {
 impl Flaw {
     /// Keeps the first flaw; one of depth goes before all others, for it counts outside of data too.
     pub(super) fn note(first: &mut Option<Flaw>, fault: Fault, at: usize) {
-        let weightier =
-            fault == Fault::TooDeep && first.is_some_and(|first| first.fault != Fault::TooDeep);
+        let weightier = fault == Fault::TooDeep && first.is_some_and(|first| first.fault != Fault::TooDeep);
         if first.is_none() || weightier {
             *first = Some(Flaw { fault, at });
         }

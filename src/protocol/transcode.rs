@@ -29,11 +29,7 @@ pub(super) fn json_to_msgpack(text: &[u8], out: &mut Vec<u8>) -> Result<(), Malf
                 } else {
                     scan.take(b'{');
                     scan.space();
-                    let mut map = Container {
-                        map: true,
-                        header: out.len(),
-                        len: 0,
-                    };
+                    let mut map = Container { map: true, header: out.len(), len: 0 };
                     out.push(0x80);
                     if !scan.take(b'}') {
                         map.len = 1;
@@ -46,11 +42,7 @@ pub(super) fn json_to_msgpack(text: &[u8], out: &mut Vec<u8>) -> Result<(), Malf
             b'[' => {
                 scan.take(b'[');
                 scan.space();
-                let mut list = Container {
-                    map: false,
-                    header: out.len(),
-                    len: 0,
-                };
+                let mut list = Container { map: false, header: out.len(), len: 0 };
                 out.push(0x90);
                 if !scan.take(b']') {
                     list.len = 1;
@@ -102,19 +94,11 @@ pub(super) fn msgpack_to_json(bytes: &[u8], out: &mut Vec<u8>) -> Result<(), Mal
         let opened = match scan.head()? {
             Head::List(len) => {
                 out.push(b'[');
-                Some(Level {
-                    map: false,
-                    left: len,
-                    first: true,
-                })
+                Some(Level { map: false, left: len, first: true })
             }
             Head::Map(len) => {
                 out.push(b'{');
-                Some(Level {
-                    map: true,
-                    left: len,
-                    first: true,
-                })
+                Some(Level { map: true, left: len, first: true })
             }
             Head::Ext => return Err(scan.malformed()),
             scalar => {
@@ -264,11 +248,7 @@ fn json_scalar(scalar: Head<'_>, scan: &MsgPack<'_>, out: &mut Vec<u8>) -> Resul
             let start = out.len();
             out.resize(start + bytes.len().div_ceil(3) * 4, 0);
             let written = STANDARD.encode_slice(bytes, &mut out[start..]);
-            debug_assert_eq!(
-                written.ok(),
-                Some(out.len() - start),
-                "base64 has a known length"
-            );
+            debug_assert_eq!(written.ok(), Some(out.len() - start), "base64 has a known length");
             out.extend_from_slice(b"\"}");
         }
         Head::List(_) | Head::Map(_) | Head::Ext => return Err(scan.malformed()),

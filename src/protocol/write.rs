@@ -20,12 +20,7 @@ impl<'o> Map<'o> {
             Encoding::Json => b'{',
             Encoding::MsgPack => 0x80,
         });
-        Map {
-            encoding,
-            out,
-            header,
-            fields: 0,
-        }
+        Map { encoding, out, header, fields: 0 }
     }
 
     /// Opens an event: a map whose first field is its type.
@@ -65,12 +60,7 @@ impl<'o> Map<'o> {
     }
 
     /// Writes a list of maps, whose fields `fill` writes.
-    pub(crate) fn maps<T>(
-        &mut self,
-        key: &'static str,
-        items: &[T],
-        fill: impl Fn(&mut Map<'_>, &T),
-    ) {
+    pub(crate) fn maps<T>(&mut self, key: &'static str, items: &[T], fill: impl Fn(&mut Map<'_>, &T)) {
         self.key(key);
         match self.encoding {
             Encoding::Json => self.out.push(b'['),
@@ -103,8 +93,7 @@ impl<'o> Map<'o> {
     fn key(&mut self, key: &'static str) {
         match self.encoding {
             Encoding::Json => {
-                self.out
-                    .extend_from_slice(if self.fields == 0 { b"\"" } else { b",\"" });
+                self.out.extend_from_slice(if self.fields == 0 { b"\"" } else { b",\"" });
                 self.out.extend_from_slice(key.as_bytes());
                 self.out.extend_from_slice(b"\":");
             }

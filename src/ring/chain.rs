@@ -15,7 +15,7 @@
 
 use std::marker::PhantomData;
 use std::mem::ManuallyDrop;
-use std::ops::Deref;
+use std::ops::{Deref, RangeInclusive};
 use std::ptr;
 use std::sync::Arc;
 use std::sync::atomic::Ordering::Relaxed;
@@ -27,9 +27,6 @@ use crate::sync::ordering::{
     SLOT_PLACE,
 };
 use crate::sync::{AtomicPtr, Plain};
-
-/// Slots of the first segment: a topic that has seen one message holds few.
-const FIRST_SLOTS: usize = 4;
 
 /// The segments from the oldest one in use to the newest.
 ///
@@ -104,13 +101,13 @@ pub(super) struct Walk<'g, T: Entry> {
 }
 
 impl<T: Entry> Chain<T> {
-    /// Makes a chain whose first slot is `base` and whose segments grow to `slots_max` slots.
-    pub(super) fn new(base: Seq, slots_max: usize) -> Self {
-        let first = Segment::alloc(base, FIRST_SLOTS);
+    /// Makes a chain whose first slot is `base` and whose segments double between the bounds of `slots`.
+    pub(super) fn new(base: Seq, slots: RangeInclusive<usize>) -> Self {
+        let first = Segment::alloc(base, *slots.start());
         Self {
             first: AtomicPtr::new(first),
             last: AtomicPtr::new(first),
-            slots_max: slots_max.max(FIRST_SLOTS),
+            slots_max: *slots.end(),
             owns: PhantomData,
         }
     }
@@ -310,7 +307,12 @@ impl<T: Entry> Slot<T> {
 
     /// Puts a tombstone over the entry and retires it. Only a slot that holds one may be buried.
     pub(super) fn bury(&self, bytes: usize, guard: &Guard) {
-        let found = self.0.swap(Self::BURIED, SLOT_BURY);
+        let tombstone = if cfg!(mutate = "bury_empties") {
+            ptr::null_mut()
+        } else {
+            Self::BURIED
+        };
+        let found = self.0.swap(tombstone, SLOT_BURY);
         if let Some(entry) = Self::owned(found) {
             guard.retire(entry, bytes);
         }

@@ -26,13 +26,15 @@ pub mod reclaim;
 #[path = "models/reclaim.rs"]
 pub mod reclaim;
 
+#[cfg(all(test, loom))]
+mod models;
 #[cfg(any(test, fuzzing))]
 pub mod oracle;
 #[cfg(all(test, not(loom)))]
 mod tests;
 
 use std::fmt;
-use std::ops::ControlFlow;
+use std::ops::{ControlFlow, RangeInclusive};
 use std::sync::Arc;
 use std::sync::atomic::Ordering::Relaxed;
 
@@ -47,7 +49,10 @@ use crate::sync::{AtomicU64, AtomicUsize};
 /// Publishers may run ahead by at least this much, whatever is asked for.
 const WINDOW_MIN: u64 = 64;
 
-/// Bounds of a segment's slots: a quarter of what is retained, so that at most about that much more
+/// Slots of the first segment: a topic that has seen one message holds few.
+const FIRST_SLOTS: usize = 4;
+
+/// Bounds of the largest segment's slots: a quarter of what is retained, so that at most about that much more
 /// than what is retained is held, but no fewer and no more than these.
 const SEGMENT_SLOTS_MIN: usize = 16;
 const SEGMENT_SLOTS_MAX: usize = 1024;
@@ -158,15 +163,20 @@ impl<T: Entry> Ring<T> {
     /// reader that holds them back.
     pub fn new(retention: Retention, window: usize) -> Self {
         let slots_max = (retention.entries_max / 4).clamp(SEGMENT_SLOTS_MIN, SEGMENT_SLOTS_MAX);
-        Self::with_window(retention, (window as u64).max(WINDOW_MIN), slots_max)
+        Self::with_window(
+            retention,
+            (window as u64).max(WINDOW_MIN),
+            FIRST_SLOTS..=slots_max,
+        )
     }
 
-    fn with_window(retention: Retention, window: u64, slots_max: usize) -> Self {
+    /// As [`Ring::new`], with the window and the segments' first and last size as they are given.
+    fn with_window(retention: Retention, window: u64, slots: RangeInclusive<usize>) -> Self {
         Self {
             tail: AtomicU64::new(1),
             head: AtomicU64::new(1),
             bytes: AtomicUsize::new(0),
-            chain: Chain::new(Seq(1), slots_max),
+            chain: Chain::new(Seq(1), slots),
             retention,
             window,
         }

@@ -115,8 +115,8 @@ pub fn fuzz_ops(data: &[u8]) {
         age_ms_max: u64::from(age),
     };
     let window = u64::from(shape % 16) + 1;
-    let slots_max = 4 << (shape >> 6);
-    let ring = Arc::new(Ring::with_window(retention, window, slots_max));
+    let slots = 4..=4 << (shape >> 6);
+    let ring = Arc::new(Ring::with_window(retention, window, slots));
     let mut oracle = Oracle {
         items: VecDeque::new(),
         newest: 0,

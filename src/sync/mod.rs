@@ -13,6 +13,9 @@ mod native;
 #[path = "model.rs"]
 mod native;
 
+#[cfg(all(test, loom))]
+mod models;
+
 pub use self::bell::Bell;
 pub use self::flag::Flag;
 pub(crate) use self::native::{

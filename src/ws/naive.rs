@@ -55,7 +55,7 @@ fn read_into(
         let fin = stream[0] >= 128;
         let opcode = stream[0] % 16;
         let is_control = opcode >= 8;
-        if stream[0] / 16 % 8 != 0
+        if stream[0] & 0x70 != 0
             || ![0, 1, 2, 8, 9, 10].contains(&opcode)
             || is_control && !fin
             || opcode == 0 && message.is_none()
@@ -85,7 +85,7 @@ fn read_into(
                 .fold(0, |length, &byte| length * 256 + u128::from(byte)),
         };
         if length_size == 2 && length < 126
-            || length_size == 8 && (length < 65536 || length >= 1 << 63)
+            || length_size == 8 && !(65_536..1 << 63).contains(&length)
             || is_control && length > 125
         {
             return End::Violation(1002);
