@@ -42,7 +42,8 @@ impl Target {
         }
         let port = match authority.port() {
             Some(port) => port.as_str().parse().map_err(|_| form())?,
-            None if authority.as_str().ends_with(':') => return Err(form()),
+            // A port that is none: `http` passes over it.
+            None if authority.as_str() != authority.host() => return Err(form()),
             None => 80,
         };
         let host = authority.host().trim_matches(['[', ']']).to_owned();
@@ -59,11 +60,7 @@ impl Target {
         let mut parts = uri.clone().into_parts();
         parts.scheme = Scheme::try_from("ws").ok();
         parts.path_and_query = Some(path);
-        Ok(Target {
-            uri: Uri::from_parts(parts).map_err(|_| form())?,
-            host,
-            port,
-        })
+        Ok(Target { uri: Uri::from_parts(parts).map_err(|_| form())?, host, port })
     }
 }
 
@@ -76,52 +73,18 @@ mod tests {
         let check = |text, uri, host, port| {
             let target = Target::parse(text).expect("right");
             assert_eq!(
-                (
-                    target.uri.to_string().as_str(),
-                    target.host.as_str(),
-                    target.port
-                ),
+                (target.uri.to_string().as_str(), target.host.as_str(), target.port),
                 (uri, host, port),
                 "{text}"
             );
         };
-        check(
-            "ws://127.0.0.1:7070/ws",
-            "ws://127.0.0.1:7070/ws",
-            "127.0.0.1",
-            7070,
-        );
-        check(
-            "http://127.0.0.1:7070",
-            "ws://127.0.0.1:7070/ws",
-            "127.0.0.1",
-            7070,
-        );
-        check(
-            "http://127.0.0.1:7070/",
-            "ws://127.0.0.1:7070/ws",
-            "127.0.0.1",
-            7070,
-        );
-        check(
-            "http://a.example/live/",
-            "ws://a.example/live/ws",
-            "a.example",
-            80,
-        );
+        check("ws://127.0.0.1:7070/ws", "ws://127.0.0.1:7070/ws", "127.0.0.1", 7070);
+        check("http://127.0.0.1:7070", "ws://127.0.0.1:7070/ws", "127.0.0.1", 7070);
+        check("http://127.0.0.1:7070/", "ws://127.0.0.1:7070/ws", "127.0.0.1", 7070);
+        check("http://a.example/live/", "ws://a.example/live/ws", "a.example", 80);
         check("ws://a.example", "ws://a.example/ws", "a.example", 80);
-        check(
-            "ws://a.example/live",
-            "ws://a.example/live",
-            "a.example",
-            80,
-        );
-        check(
-            "ws://[::1]:9/ws?deflate=off",
-            "ws://[::1]:9/ws?deflate=off",
-            "::1",
-            9,
-        );
+        check("ws://a.example/live", "ws://a.example/live", "a.example", 80);
+        check("ws://[::1]:9/ws?deflate=off", "ws://[::1]:9/ws?deflate=off", "::1", 9);
         check("HTTP://a.example:1", "ws://a.example:1/ws", "a.example", 1);
     }
 
@@ -138,10 +101,7 @@ mod tests {
             "ws://u:p@a/ws",
             "/ws",
         ] {
-            assert_eq!(
-                Target::parse(wrong),
-                Err(TargetError::Form(wrong.to_owned()))
-            );
+            assert_eq!(Target::parse(wrong), Err(TargetError::Form(wrong.to_owned())));
         }
         for tls in ["wss://a/ws", "https://a"] {
             assert_eq!(Target::parse(tls), Err(TargetError::Tls(tls.to_owned())));
