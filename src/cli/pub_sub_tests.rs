@@ -83,7 +83,7 @@ fn publish(id: u64, data: &str) -> String {
     format!(r#"{{"type":"publish","id":{id},"topic":"t","data":{data}}}"#)
 }
 
-#[tokio::test]
+#[tokio::test(start_paused = true)]
 async fn lines_are_on_their_way_together_and_all_are_waited_for() {
     let (client, mut server) = pair(Encoding::Json).await;
     let play = async {
@@ -99,7 +99,7 @@ async fn lines_are_on_their_way_together_and_all_are_waited_for() {
     assert!(result.is_ok());
 }
 
-#[tokio::test]
+#[tokio::test(start_paused = true)]
 async fn at_most_a_window_of_lines_is_on_its_way() {
     let (client, mut server) = pair(Encoding::Json).await;
     let all: Vec<String> = (1..=70).map(|n| n.to_string()).collect();
@@ -121,7 +121,7 @@ async fn at_most_a_window_of_lines_is_on_its_way() {
     assert!(result.is_ok());
 }
 
-#[tokio::test]
+#[tokio::test(start_paused = true)]
 async fn the_first_line_that_is_refused_ends_it() {
     let (client, mut server) = pair(Encoding::Json).await;
     let play = async {
@@ -185,7 +185,7 @@ async fn patience_with_one_line_has_an_end() {
     assert!((60..=70).contains(&start.elapsed().as_secs()));
 }
 
-#[tokio::test]
+#[tokio::test(start_paused = true)]
 async fn a_line_that_the_server_cannot_take_is_not_sent() {
     let (client, _server) = pair(Encoding::Json).await;
     let long = "x".repeat(200);
@@ -193,7 +193,7 @@ async fn a_line_that_the_server_cannot_take_is_not_sent() {
     assert!(matches!(result, Err(PublishError::Line(1, LineFault::TooLong(247, 200)))), "{result:?}");
 }
 
-#[tokio::test]
+#[tokio::test(start_paused = true)]
 async fn messagepack_carries_binary_both_ways() {
     let (client, mut server) = pair(Encoding::MsgPack).await;
     let play = async {
@@ -225,7 +225,7 @@ async fn messagepack_carries_binary_both_ways() {
     assert_eq!(shown, "{\"type\":\"message\",\"topic\":\"a\",\"offset\":1,\"data\":{\"$bin\":\"/w==\"}}\n");
 }
 
-#[tokio::test]
+#[tokio::test(start_paused = true)]
 async fn messages_and_gaps_are_lines_and_the_end_has_a_reason() {
     let (client, mut server) = pair(Encoding::Json).await;
     let a = ["a".to_owned()];
@@ -249,7 +249,7 @@ async fn messages_and_gaps_are_lines_and_the_end_has_a_reason() {
     assert_eq!(error.to_string(), "the server closed the connection (1012): restart");
 }
 
-#[tokio::test]
+#[tokio::test(start_paused = true)]
 async fn a_topic_that_is_refused_ends_it() {
     let (client, mut server) = pair(Encoding::Json).await;
     let a = ["a..b".to_owned()];
@@ -264,7 +264,7 @@ async fn a_topic_that_is_refused_ends_it() {
     assert_eq!(result.expect_err("refused").to_string(), "a..b: bad_topic: a segment is empty");
 }
 
-#[tokio::test]
+#[tokio::test(start_paused = true)]
 async fn an_output_that_nobody_reads_ends_it_quietly() {
     struct Closed;
     impl io::Write for Closed {
@@ -287,7 +287,7 @@ async fn an_output_that_nobody_reads_ends_it_quietly() {
     assert!(matches!(result, Ok(End::NobodyReads)));
 }
 
-#[tokio::test]
+#[tokio::test(start_paused = true)]
 async fn an_interrupt_says_farewell() {
     let (client, mut server) = pair(Encoding::Json).await;
     let a = ["a".to_owned()];
@@ -318,7 +318,7 @@ async fn a_server_that_falls_silent_is_given_up() {
     server.expect(r#"{"type":"subscribe","id":0,"topics":["a"]}"#).await;
 }
 
-#[tokio::test]
+#[tokio::test(start_paused = true)]
 async fn a_refused_handshake_names_status_code_and_reason() {
     use tokio::io::{AsyncReadExt, AsyncWriteExt};
     let (near, mut far) = tokio::io::duplex(4096);
