@@ -81,8 +81,7 @@ pub fn head(opcode: Opcode, payload_len: usize) -> Head {
 /// caller sees to that.
 pub fn push(out: &mut Vec<u8>, opcode: Opcode, payload: &[u8]) {
     debug_assert!(
-        !matches!(opcode, Opcode::Close | Opcode::Ping | Opcode::Pong)
-            || payload.len() <= CONTROL_PAYLOAD_BYTES_MAX
+        !matches!(opcode, Opcode::Close | Opcode::Ping | Opcode::Pong) || payload.len() <= CONTROL_PAYLOAD_BYTES_MAX
     );
     let head = head(opcode, payload.len());
     out.reserve(head.len() + payload.len());
@@ -124,11 +123,7 @@ mod tests {
 
     /// The head of a text message of `payload_len` bytes is `expected`.
     fn check(payload_len: usize, expected: &[u8]) {
-        assert_eq!(
-            *head(Opcode::Text, payload_len),
-            *expected,
-            "{payload_len} bytes"
-        );
+        assert_eq!(*head(Opcode::Text, payload_len), *expected, "{payload_len} bytes");
     }
 
     #[test]

@@ -40,10 +40,7 @@ pub(super) fn check_gate(stream: &[u8], sizes: &[usize], buffers: &[usize], limi
     let (events, end) = naive::read(stream, limits);
     let (out, gate_end) = mock::pass(stream, sizes, buffers, limits);
     // Cutting frames into fragments is the gate's right.
-    let unlimited = ReadLimits {
-        fragments_max: usize::MAX,
-        ..limits
-    };
+    let unlimited = ReadLimits { fragments_max: usize::MAX, ..limits };
     let (events_after, end_after) = naive::read(&out, unlimited);
     assert_eq!(events_after, events);
     match end {
@@ -63,10 +60,7 @@ pub(super) fn check_reader(stream: &[u8], sizes: &[usize], limits: ReadLimits) {
     let (found, found_end) = mock::read(stream, sizes, limits);
     assert_eq!(found, events);
     match end {
-        End::EofInBadText => assert!(matches!(
-            found_end,
-            End::Eof { mid_message: true } | End::Violation(1007)
-        )),
+        End::EofInBadText => assert!(matches!(found_end, End::Eof { mid_message: true } | End::Violation(1007))),
         end => assert_eq!(found_end, end),
     }
     assert!(!events.contains(&Incoming::Idle));
@@ -82,10 +76,6 @@ fn limits(choice: u8) -> ReadLimits {
 fn sizes(choice: u8) -> [usize; 3] {
     match choice {
         0 => [usize::MAX; 3],
-        _ => [
-            usize::from(choice & 7),
-            usize::from(choice >> 3 & 3),
-            usize::from(choice >> 5) * 64,
-        ],
+        _ => [usize::from(choice & 7), usize::from(choice >> 3 & 3), usize::from(choice >> 5) * 64],
     }
 }

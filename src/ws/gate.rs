@@ -22,9 +22,7 @@ use std::task::{Context, Poll, ready};
 
 use tokio::io::{AsyncRead, AsyncReadExt, ReadBuf, Take};
 
-use super::header::{
-    FIN, HEADER_BYTES_MAX, Header, KEY_BYTES, MASKED, Message, Violation, judge, write_header,
-};
+use super::header::{FIN, HEADER_BYTES_MAX, Header, KEY_BYTES, MASKED, Message, Violation, judge, write_header};
 use super::{Opcode, ReadLimits};
 
 /// A stream of frames of which only whole and lawful headers come out.
@@ -67,13 +65,7 @@ impl<R: AsyncRead + Unpin> Gate<R> {
         Self {
             io: io.take(0),
             limits,
-            frame: Frame {
-                due: 0,
-                later: 0,
-                presented: 0,
-                fin: true,
-                key: [0; KEY_BYTES],
-            },
+            frame: Frame { due: 0, later: 0, presented: 0, fin: true, key: [0; KEY_BYTES] },
             message: Message::default(),
             head: Bytes14::default(),
             ready: Bytes14::default(),
@@ -92,11 +84,7 @@ impl<R: AsyncRead + Unpin> Gate<R> {
 
     /// What reading says at the end of the stream.
     fn end(&self) -> Poll<io::Result<()>> {
-        Poll::Ready(if self.is_at_rest() {
-            Ok(())
-        } else {
-            Err(io::ErrorKind::UnexpectedEof.into())
-        })
+        Poll::Ready(if self.is_at_rest() { Ok(()) } else { Err(io::ErrorKind::UnexpectedEof.into()) })
     }
 
     /// Reads once and follows what came. `Ok(0)` is the end of the stream; otherwise as many bytes
@@ -107,13 +95,8 @@ impl<R: AsyncRead + Unpin> Gate<R> {
             return self.fill_head(cx);
         }
         // Inside a long frame nothing is read beyond the presented fragment, as a header has to
-        // follow it that is not in the stream. Otherwise the bound keeps the reader's buffer, which
-        // grows while reads fill it, in its place.
-        self.io.set_limit(if self.frame.later > 0 {
-            self.frame.due as u64
-        } else {
-            READ_BYTES_MAX
-        });
+        // follow it that is not in the stream.
+        self.io.set_limit(if self.frame.later > 0 { self.frame.due as u64 } else { READ_BYTES_MAX });
         let start = buf.filled().len();
         buf.put_slice(self.head.as_slice());
         let held = self.head.as_slice().len();
@@ -210,9 +193,7 @@ impl<R: AsyncRead + Unpin> Gate<R> {
             later: header.payload - first,
             presented: first,
             fin: header.fin,
-            key: *bytes[..header.size]
-                .last_chunk()
-                .expect("a header ends with the masking key"),
+            key: *bytes[..header.size].last_chunk().expect("a header ends with the masking key"),
         };
         let size = write_header(bytes, header.opcode, first, self.frame.key);
         bytes.copy_within(header.size..len, size);
@@ -226,11 +207,8 @@ impl<R: AsyncRead + Unpin> Gate<R> {
         frame.due = len;
         frame.later -= len;
         frame.presented += len;
-        let first = if frame.later == 0 && frame.fin {
-            FIN | Opcode::Continuation as u8
-        } else {
-            Opcode::Continuation as u8
-        };
+        let first =
+            if frame.later == 0 && frame.fin { FIN | Opcode::Continuation as u8 } else { Opcode::Continuation as u8 };
         let mut head = [0; HEADER_BYTES_MAX];
         let size = write_header(&mut head, first, len, frame.key);
         self.ready.set(&head[..size]);
@@ -238,11 +216,7 @@ impl<R: AsyncRead + Unpin> Gate<R> {
 }
 
 impl<R: AsyncRead + Unpin> AsyncRead for Gate<R> {
-    fn poll_read(
-        self: Pin<&mut Self>,
-        cx: &mut Context<'_>,
-        buf: &mut ReadBuf<'_>,
-    ) -> Poll<io::Result<()>> {
+    fn poll_read(self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
         let gate = self.get_mut();
         let start = buf.filled().len();
         loop {
@@ -254,11 +228,7 @@ impl<R: AsyncRead + Unpin> AsyncRead for Gate<R> {
                 return Poll::Ready(Ok(()));
             }
             if let Some(violation) = gate.violation {
-                return Poll::Ready(if buf.filled().len() > start {
-                    Ok(())
-                } else {
-                    Err(violation.into())
-                });
+                return Poll::Ready(if buf.filled().len() > start { Ok(()) } else { Err(violation.into()) });
             }
             let read = gate.fill(cx, buf);
             if buf.filled().len() > start {
@@ -344,5 +314,6 @@ pub(super) const FRAGMENT_BYTES_MIN: usize = 4096;
 /// shorter of the extended lengths. A multiple of [`KEY_BYTES`].
 const FRAGMENT_BYTES_MAX: usize = 32 * 1024;
 
-/// The most that is read at once.
-const READ_BYTES_MAX: u64 = 16 * 1024;
+/// The most that is read at once, but for long frames. The reader's buffer grows while reads fill
+/// it: with this it stays at some 32 KiB however fast a peer sends.
+const READ_BYTES_MAX: u64 = 8 * 1024;

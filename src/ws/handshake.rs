@@ -6,8 +6,8 @@
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use http::header::{
-    CONNECTION, HOST, HeaderMap, HeaderName, HeaderValue, SEC_WEBSOCKET_KEY,
-    SEC_WEBSOCKET_PROTOCOL, SEC_WEBSOCKET_VERSION, UPGRADE,
+    CONNECTION, HOST, HeaderMap, HeaderName, HeaderValue, SEC_WEBSOCKET_KEY, SEC_WEBSOCKET_PROTOCOL,
+    SEC_WEBSOCKET_VERSION, UPGRADE,
 };
 use http::{Method, StatusCode, Version};
 use sha1::{Digest, Sha1};
@@ -108,11 +108,7 @@ impl HandshakeError {
 /// assert_eq!(refusal.status(), 426);
 /// # Ok::<(), Box<dyn std::error::Error>>(())
 /// ```
-pub fn check<'a>(
-    method: &Method,
-    version: Version,
-    headers: &'a HeaderMap,
-) -> Result<Accept<'a>, HandshakeError> {
+pub fn check<'a>(method: &Method, version: Version, headers: &'a HeaderMap) -> Result<Accept<'a>, HandshakeError> {
     // First of all, as it is the friendliest answer to somebody who looks around with a browser.
     if !has_token(headers, &UPGRADE, "websocket") {
         return Err(HandshakeError::NotWebSocket);
@@ -135,10 +131,7 @@ pub fn check<'a>(
     let key = the_only(headers, &SEC_WEBSOCKET_KEY).ok_or(HandshakeError::Key)?;
     let accept_key = accept_key(key.as_bytes().trim_ascii()).ok_or(HandshakeError::Key)?;
     let protocols = protocols(headers).ok_or(HandshakeError::Protocol)?;
-    Ok(Accept {
-        accept_key,
-        protocols,
-    })
+    Ok(Accept { accept_key, protocols })
 }
 
 /// Answers the key of a client (RFC 6455, 4.2.2), if it is one.
@@ -148,10 +141,7 @@ fn accept_key(key: &[u8]) -> Option<HeaderValue> {
     if key.len() != KEY_BYTES || STANDARD.decode_slice(key, &mut nonce) != Ok(16) {
         return None;
     }
-    let hash = Sha1::new()
-        .chain_update(key)
-        .chain_update(b"258EAFA5-E914-47DA-95CA-C5AB0DC85B11")
-        .finalize();
+    let hash = Sha1::new().chain_update(key).chain_update(b"258EAFA5-E914-47DA-95CA-C5AB0DC85B11").finalize();
     HeaderValue::try_from(STANDARD.encode(hash)).ok()
 }
 
@@ -169,9 +159,7 @@ fn protocols(headers: &HeaderMap) -> Option<Vec<&str>> {
 /// Whether a list, on one line or on several, has a token. Case does not count.
 fn has_token(headers: &HeaderMap, name: &HeaderName, token: &str) -> bool {
     headers.get_all(name).iter().any(|line| {
-        line.as_bytes()
-            .split(|&byte| byte == b',')
-            .any(|item| item.trim_ascii().eq_ignore_ascii_case(token.as_bytes()))
+        line.as_bytes().split(|&byte| byte == b',').any(|item| item.trim_ascii().eq_ignore_ascii_case(token.as_bytes()))
     })
 }
 
@@ -202,11 +190,7 @@ mod tests {
             ("sec-websocket-key", "dGhlIHNhbXBsZSBub25jZQ=="),
             ("sec-websocket-version", "13"),
         ];
-        for (name, value) in usual
-            .iter()
-            .filter(|(name, _)| *name != without)
-            .chain(with)
-        {
+        for (name, value) in usual.iter().filter(|(name, _)| *name != without).chain(with) {
             request = request.header(*name, *value);
         }
         request.body(()).unwrap().into_parts().0
@@ -221,11 +205,7 @@ mod tests {
         }
     }
 
-    fn check_request(
-        without: &str,
-        with: &[(&str, &str)],
-        expected: Result<&[&str], HandshakeError>,
-    ) {
+    fn check_request(without: &str, with: &[(&str, &str)], expected: Result<&[&str], HandshakeError>) {
         check_parts(&request(without, with), expected);
     }
 
@@ -237,26 +217,15 @@ mod tests {
     #[test]
     fn section_4_2_1_tokens_may_stand_in_lists_on_any_line_in_any_case() {
         check_request("upgrade", &[("upgrade", "h2c , WebSocket")], Ok(&[]));
-        check_request(
-            "connection",
-            &[("connection", "keep-alive, uPGRADE")],
-            Ok(&[]),
-        );
-        let two_lines = [
-            ("connection", "keep-alive"),
-            ("connection", "x,\tupgrade ,"),
-        ];
+        check_request("connection", &[("connection", "keep-alive, uPGRADE")], Ok(&[]));
+        let two_lines = [("connection", "keep-alive"), ("connection", "x,\tupgrade ,")];
         check_request("connection", &two_lines, Ok(&[]));
     }
 
     #[test]
     fn section_4_2_1_a_plain_request_is_told_what_to_speak() {
         check_request("upgrade", &[], Err(HandshakeError::NotWebSocket));
-        check_request(
-            "upgrade",
-            &[("upgrade", "websockets")],
-            Err(HandshakeError::NotWebSocket),
-        );
+        check_request("upgrade", &[("upgrade", "websockets")], Err(HandshakeError::NotWebSocket));
         assert_eq!(HandshakeError::NotWebSocket.status(), 426);
         let (name, value) = HandshakeError::NotWebSocket.header().unwrap();
         assert_eq!((name, value.as_bytes()), (UPGRADE, &b"websocket"[..]));
@@ -310,23 +279,12 @@ mod tests {
     fn section_4_4_another_version_is_told_which_one_is_spoken() {
         for version in ["8", "14", "013", "13, 8"] {
             let version = [("sec-websocket-version", version)];
-            check_request(
-                "sec-websocket-version",
-                &version,
-                Err(HandshakeError::Version),
-            );
+            check_request("sec-websocket-version", &version, Err(HandshakeError::Version));
         }
         assert_eq!(HandshakeError::Version.status(), 426);
         let (name, value) = HandshakeError::Version.header().unwrap();
-        assert_eq!(
-            (name, value.as_bytes()),
-            (SEC_WEBSOCKET_VERSION, &b"13"[..])
-        );
-        check_request(
-            "sec-websocket-version",
-            &[],
-            Err(HandshakeError::VersionCount),
-        );
+        assert_eq!((name, value.as_bytes()), (SEC_WEBSOCKET_VERSION, &b"13"[..]));
+        check_request("sec-websocket-version", &[], Err(HandshakeError::VersionCount));
         let twice = [("sec-websocket-version", "13")];
         check_request("", &twice, Err(HandshakeError::VersionCount));
     }
@@ -334,17 +292,10 @@ mod tests {
     #[test]
     fn section_4_2_2_subprotocols_keep_the_order_of_the_client() {
         let lines = [
-            (
-                "sec-websocket-protocol",
-                "fanfare.v1.msgpack, fanfare.token.a-b_c.d",
-            ),
+            ("sec-websocket-protocol", "fanfare.v1.msgpack, fanfare.token.a-b_c.d"),
             ("sec-websocket-protocol", ",fanfare.v1.json,,"),
         ];
-        let names = [
-            "fanfare.v1.msgpack",
-            "fanfare.token.a-b_c.d",
-            "fanfare.v1.json",
-        ];
+        let names = ["fanfare.v1.msgpack", "fanfare.token.a-b_c.d", "fanfare.v1.json"];
         check_request("", &lines, Ok(&names));
         let foreign = [("sec-websocket-protocol", "fan\u{e9}are")];
         check_request("", &foreign, Err(HandshakeError::Protocol));

@@ -39,11 +39,7 @@ pub(super) struct Message {
 
 /// Says whether the header that `bytes` begin with is lawful, as far as it has come; the header, if
 /// it has come in full.
-pub(super) fn judge(
-    bytes: &[u8],
-    message: &Message,
-    limits: &ReadLimits,
-) -> Result<Option<Header>, Violation> {
+pub(super) fn judge(bytes: &[u8], message: &Message, limits: &ReadLimits) -> Result<Option<Header>, Violation> {
     let Some(&first) = bytes.first() else {
         return Ok(None);
     };
@@ -116,22 +112,12 @@ pub(super) fn judge(
             return Err(TOO_MANY_FRAGMENTS);
         }
     }
-    Ok((bytes.len() >= size).then_some(Header {
-        size,
-        fin,
-        opcode,
-        payload: payload as usize,
-    }))
+    Ok((bytes.len() >= size).then_some(Header { size, fin, opcode, payload: payload as usize }))
 }
 
 /// Writes the header of a fragment of a long frame, and says how many bytes it has. `first` is its
 /// first byte.
-pub(super) fn write_header(
-    out: &mut [u8],
-    first: u8,
-    payload: usize,
-    key: [u8; KEY_BYTES],
-) -> usize {
+pub(super) fn write_header(out: &mut [u8], first: u8, payload: usize, key: [u8; KEY_BYTES]) -> usize {
     debug_assert!(payload <= usize::from(u16::MAX));
     out[0] = first;
     let size = if payload < 126 {

@@ -1,5 +1,5 @@
-//! A client and a network for tests and fuzzing: frames as a client makes them, and a stream that
-//! brings them in pieces, with a pause after each.
+//! A network for tests and fuzzing: a stream that comes in pieces, with a pause after each, and what
+//! is read from it.
 
 use std::cell::Cell;
 use std::collections::VecDeque;
@@ -14,31 +14,6 @@ use super::gate::{FRAGMENT_BYTES_MIN, Gate};
 use super::header::Violation;
 use super::naive::{self, End};
 use super::{Incoming, ReadError, ReadLimits, Reader};
-
-/// A frame as a client sends it; `first` is its first byte.
-pub(super) fn frame(first: u8, payload: &[u8]) -> Vec<u8> {
-    let mut frame = header(first, payload.len() as u64);
-    frame.extend(payload.iter().zip(KEY.iter().cycle()).map(|(a, b)| a ^ b));
-    frame
-}
-
-/// The header of a frame, with the key.
-pub(super) fn header(first: u8, length: u64) -> Vec<u8> {
-    let mut header = vec![first];
-    match length {
-        0..=125 => header.push(0x80 | length as u8),
-        126..=0xFFFF => {
-            header.push(0x80 | 126);
-            header.extend((length as u16).to_be_bytes());
-        }
-        _ => {
-            header.push(0x80 | 127);
-            header.extend(length.to_be_bytes());
-        }
-    }
-    header.extend(KEY);
-    header
-}
 
 /// A stream that brings pieces, and after each (the last one too) has nothing for a moment.
 pub(super) struct Pieces<'a> {
@@ -58,11 +33,7 @@ impl<'a> Pieces<'a> {
             pieces.push_back(piece);
             stream = rest;
         }
-        Self {
-            pieces,
-            pause: false,
-            taken: Rc::default(),
-        }
+        Self { pieces, pause: false, taken: Rc::default() }
     }
 
     /// How many bytes have been taken, also when somebody else owns the stream.
@@ -72,11 +43,7 @@ impl<'a> Pieces<'a> {
 }
 
 impl AsyncRead for Pieces<'_> {
-    fn poll_read(
-        mut self: Pin<&mut Self>,
-        _: &mut Context<'_>,
-        buf: &mut ReadBuf<'_>,
-    ) -> Poll<io::Result<()>> {
+    fn poll_read(mut self: Pin<&mut Self>, _: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
         assert!(buf.remaining() > 0, "a read for no bytes looks like an end");
         if std::mem::take(&mut self.pause) {
             return Poll::Pending;
@@ -130,12 +97,7 @@ pub(super) fn read(stream: &[u8], sizes: &[usize], limits: ReadLimits) -> (Vec<I
 
 /// What comes out of a gate, and how it ends, when read into buffers of these sizes. Holds the gate
 /// to its word on what a header announces.
-pub(super) fn pass(
-    stream: &[u8],
-    sizes: &[usize],
-    buffers: &[usize],
-    limits: ReadLimits,
-) -> (Vec<u8>, End) {
+pub(super) fn pass(stream: &[u8], sizes: &[usize], buffers: &[usize], limits: ReadLimits) -> (Vec<u8>, End) {
     let pieces = Pieces::new(stream, sizes);
     let taken = pieces.taken();
     let mut gate = Gate::new(pieces, limits);
@@ -155,10 +117,7 @@ pub(super) fn pass(
                 let announced = naive::outstanding(&out);
                 // Up to three bytes more, as fragments are cut at multiples of the key.
                 let came = taken.get() + 3;
-                assert!(
-                    announced <= came.max(FRAGMENT_BYTES_MIN),
-                    "{announced} bytes are announced after {taken:?}"
-                );
+                assert!(announced <= came.max(FRAGMENT_BYTES_MIN), "{announced} bytes are announced after {taken:?}");
             }
             Poll::Ready(Err(error)) if error.kind() == io::ErrorKind::WouldBlock => {}
             Poll::Ready(Err(error)) if error.kind() == io::ErrorKind::UnexpectedEof => {
@@ -172,5 +131,3 @@ pub(super) fn pass(
     };
     (out, end)
 }
-
-const KEY: [u8; 4] = [0x37, 0xfa, 0x21, 0x3d];

@@ -33,12 +33,7 @@ pub(super) fn rests(stream: &[u8], limits: ReadLimits) -> Vec<usize> {
     rests
 }
 
-fn read_into(
-    events: &mut Vec<Incoming>,
-    rests: &mut Vec<usize>,
-    mut stream: &[u8],
-    limits: ReadLimits,
-) -> End {
+fn read_into(events: &mut Vec<Incoming>, rests: &mut Vec<usize>, mut stream: &[u8], limits: ReadLimits) -> End {
     let stream_len = stream.len();
     let mut message: Option<(bool, Vec<u8>, usize)> = None;
     loop {
@@ -46,9 +41,7 @@ fn read_into(
             rests.push(stream_len - stream.len());
         }
         if stream.is_empty() {
-            return End::Eof {
-                mid_message: message.is_some(),
-            };
+            return End::Eof { mid_message: message.is_some() };
         }
         let cut = End::Eof { mid_message: true };
 
@@ -80,9 +73,7 @@ fn read_into(
         }
         let length = match length_size {
             0 => u128::from(stream[1] - 128),
-            size => stream[2..2 + size]
-                .iter()
-                .fold(0, |length, &byte| length * 256 + u128::from(byte)),
+            size => stream[2..2 + size].iter().fold(0, |length, &byte| length * 256 + u128::from(byte)),
         };
         if length_size == 2 && length < 126
             || length_size == 8 && !(65_536..1 << 63).contains(&length)
@@ -176,9 +167,7 @@ fn read_into(
 pub(super) fn outstanding(mut stream: &[u8]) -> usize {
     loop {
         let (length, header) = match stream {
-            [_, second, high, low, ..] if second % 128 == 126 => {
-                (usize::from(u16::from_be_bytes([*high, *low])), 8)
-            }
+            [_, second, high, low, ..] if second % 128 == 126 => (usize::from(u16::from_be_bytes([*high, *low])), 8),
             [_, second, rest @ ..] if second % 128 == 127 => {
                 let Some(length) = rest.first_chunk() else {
                     return 0;

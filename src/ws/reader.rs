@@ -129,12 +129,7 @@ impl<R: AsyncRead + Unpin> Reader<R> {
         frames.set_auto_pong(false);
         // The gate has the limit: this one counts single frames, and leaves out its last byte.
         frames.set_max_message_size(usize::MAX);
-        Self {
-            frames,
-            message: None,
-            end: None,
-            under_way: false,
-        }
+        Self { frames, message: None, end: None, under_way: false }
     }
 
     /// Reads the next message or control frame, or says that none is there.
@@ -191,14 +186,8 @@ impl<R: AsyncRead + Unpin> Reader<R> {
                 Ok(Incoming::Idle) => {
                     // The stream has just been polled by this task and will wake it.
                     let mut has_waited = false;
-                    poll_fn(|_| {
-                        if std::mem::replace(&mut has_waited, true) {
-                            Poll::Ready(())
-                        } else {
-                            Poll::Pending
-                        }
-                    })
-                    .await;
+                    poll_fn(|_| if std::mem::replace(&mut has_waited, true) { Poll::Ready(()) } else { Poll::Pending })
+                        .await;
                 }
                 other => return other,
             }
@@ -240,9 +229,7 @@ impl<R: AsyncRead + Unpin> Reader<R> {
                     if fin && let Some(message) = self.message.take() {
                         return match message {
                             Partial::Text(text) => Ok(Incoming::Text(text.finish()?)),
-                            Partial::Binary(bytes) => {
-                                Ok(Incoming::Binary(bytes.into_boxed_slice().into()))
-                            }
+                            Partial::Binary(bytes) => Ok(Incoming::Binary(bytes.into_boxed_slice().into())),
                         };
                     }
                 }
@@ -267,11 +254,7 @@ impl<R: AsyncRead + Unpin> Reader<R> {
             WebSocketError::UnexpectedEOF => Err(ReadError::Eof { mid_message: false }),
             WebSocketError::InvalidUTF8 => Err(InvalidUtf8.into()),
             // Whatever else it might object to has been refused by the gate before.
-            _ => Err(Violation {
-                code: CloseCode::PROTOCOL,
-                reason: "malformed frame",
-            }
-            .into()),
+            _ => Err(Violation { code: CloseCode::PROTOCOL, reason: "malformed frame" }.into()),
         }
     }
 }
@@ -283,23 +266,15 @@ fn parse_close(payload: &[u8]) -> Result<Option<(CloseCode, String)>, Violation>
     }
     // RFC 6455, 5.5.1: if there is a body, its first two bytes MUST be a status code.
     let Some((code, reason)) = payload.split_first_chunk() else {
-        return Err(Violation {
-            code: CloseCode::PROTOCOL,
-            reason: "close frame with half a code",
-        });
+        return Err(Violation { code: CloseCode::PROTOCOL, reason: "close frame with half a code" });
     };
     let code = u16::from_be_bytes(*code);
     if !CloseCode::is_allowed_on_wire(code) {
-        return Err(Violation {
-            code: CloseCode::PROTOCOL,
-            reason: "close code that must not be sent",
-        });
+        return Err(Violation { code: CloseCode::PROTOCOL, reason: "close code that must not be sent" });
     }
     // RFC 6455, 5.5.1: the reason is UTF-8.
-    let reason = simdutf8::basic::from_utf8(reason).map_err(|_| Violation {
-        code: CloseCode::INVALID_DATA,
-        reason: "close reason is not UTF-8",
-    })?;
+    let reason = simdutf8::basic::from_utf8(reason)
+        .map_err(|_| Violation { code: CloseCode::INVALID_DATA, reason: "close reason is not UTF-8" })?;
     Ok(Some((CloseCode(code), reason.to_owned())))
 }
 
@@ -312,9 +287,6 @@ impl From<Violation> for ReadError {
 impl From<InvalidUtf8> for ReadError {
     fn from(InvalidUtf8: InvalidUtf8) -> Self {
         // RFC 6455, 8.1.
-        Self::Violation {
-            code: CloseCode::INVALID_DATA,
-            reason: "text is not UTF-8",
-        }
+        Self::Violation { code: CloseCode::INVALID_DATA, reason: "text is not UTF-8" }
     }
 }

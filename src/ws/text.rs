@@ -114,8 +114,7 @@ impl PartialText {
             Err(error) if error.error_len().is_some() => return Err(InvalidUtf8),
             Err(error) => {
                 let (whole, cut) = bytes.split_at(error.valid_up_to());
-                self.text
-                    .push_str(simdutf8::basic::from_utf8(whole).map_err(|_| InvalidUtf8)?);
+                self.text.push_str(simdutf8::basic::from_utf8(whole).map_err(|_| InvalidUtf8)?);
                 self.cut[..cut.len()].copy_from_slice(cut);
                 self.cut_len = cut.len();
             }
@@ -150,11 +149,7 @@ mod tests {
                     .iter()
                     .try_for_each(|part| partial.push(part))
                     .and_then(|()| partial.finish());
-                assert_eq!(
-                    found.as_deref(),
-                    expected.as_ref().map(|text| *text),
-                    "cut at {first} and {second}"
-                );
+                assert_eq!(found.as_deref(), expected.as_ref().map(|text| *text), "cut at {first} and {second}");
             }
         }
     }

@@ -1,27 +1,19 @@
 //! What comes out of a gate, byte by byte.
 
 use super::super::gate::FRAGMENT_BYTES_MIN;
-use super::super::mock::{self, frame, header};
+use super::super::mock;
 use super::super::naive::{self, End};
 use super::super::{ReadLimits, fuzz};
+use super::client::{frame, header};
 use super::{END, END_INSIDE, LIMITS};
 
 const MIB: usize = 1024 * 1024;
 
-const ROOMY: ReadLimits = ReadLimits {
-    message_bytes_max: 64 * MIB,
-    fragments_max: 1,
-};
+const ROOMY: ReadLimits = ReadLimits { message_bytes_max: 64 * MIB, fragments_max: 1 };
 
 #[test]
 fn short_frames_pass_as_they_are() {
-    let stream = [
-        frame(0x01, b"a"),
-        frame(0x89, b""),
-        frame(0x80, &[b'x'; 4096]),
-        frame(0x82, &[0; 200]),
-    ]
-    .concat();
+    let stream = [frame(0x01, b"a"), frame(0x89, b""), frame(0x80, &[b'x'; 4096]), frame(0x82, &[0; 200])].concat();
     for sizes in [&[][..], &[1], &[3, 100]] {
         for buffers in [&[8192][..], &[1], &[5, 14, 15, 16]] {
             let (out, end) = mock::pass(&stream, sizes, buffers, LIMITS);

@@ -6,8 +6,8 @@ use std::task::{Context, Poll, Waker};
 
 use tokio::io::{AsyncRead, AsyncWriteExt, ReadBuf, duplex};
 
-use super::super::mock::{frame, header};
 use super::super::{Incoming, ReadError, Reader};
+use super::client::{frame, header};
 use super::{LIMITS, text};
 
 fn poll_once<T>(future: impl Future<Output = T>) -> Poll<T> {
@@ -33,12 +33,7 @@ async fn check(stream: &[u8], events: &[Incoming], idles: bool) {
 async fn a_reader_idles_between_messages() {
     check(b"", &[], true).await;
     check(&frame(0x81, b"a").repeat(2), &[text("a"), text("a")], true).await;
-    check(
-        &frame(0x89, b""),
-        &[Incoming::Ping(Default::default())],
-        true,
-    )
-    .await;
+    check(&frame(0x89, b""), &[Incoming::Ping(Default::default())], true).await;
     let fragments = [frame(0x01, b"a"), frame(0x80, b"b")].concat();
     check(&fragments, &[text("ab")], true).await;
     let long = "x".repeat(90_000);
@@ -74,10 +69,7 @@ async fn a_reader_that_is_dropped_when_idle_loses_nothing() {
     let (mut client, mut server) = duplex(1 << 20);
     for round in 0..3 {
         let message = format!("round {round}");
-        client
-            .write_all(&frame(0x81, message.as_bytes()))
-            .await
-            .unwrap();
+        client.write_all(&frame(0x81, message.as_bytes())).await.unwrap();
         let mut reader = Reader::new(&mut server, LIMITS);
         assert_eq!(reader.next().await.unwrap(), text(&message));
         assert_eq!(reader.next().await.unwrap(), Incoming::Idle);
@@ -131,11 +123,7 @@ async fn each_call_after_a_violation_says_it_again() {
 struct Fails(Vec<u8>, io::ErrorKind);
 
 impl AsyncRead for Fails {
-    fn poll_read(
-        mut self: Pin<&mut Self>,
-        _: &mut Context<'_>,
-        buf: &mut ReadBuf<'_>,
-    ) -> Poll<io::Result<()>> {
+    fn poll_read(mut self: Pin<&mut Self>, _: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
         if self.0.is_empty() {
             return Poll::Ready(Err(self.1.into()));
         }
@@ -151,9 +139,7 @@ async fn errors_of_the_stream_are_passed_on() {
     let mut reader = fails(io::ErrorKind::ConnectionReset);
     assert_eq!(reader.next().await.unwrap(), text("a"));
     let error = reader.next().await.unwrap_err();
-    assert!(
-        matches!(error, ReadError::Io(error) if error.kind() == io::ErrorKind::ConnectionReset)
-    );
+    assert!(matches!(error, ReadError::Io(error) if error.kind() == io::ErrorKind::ConnectionReset));
 
     // A stream has to wait instead of saying so: it must not be mistaken for idling.
     let mut reader = fails(io::ErrorKind::WouldBlock);
@@ -164,10 +150,7 @@ async fn errors_of_the_stream_are_passed_on() {
 #[tokio::test]
 async fn a_tls_stream_cut_off_between_messages_just_ended() {
     // TLS without close_notify is such an error; whether anything is missing is seen here.
-    let mut reader = Reader::new(
-        Fails(frame(0x81, b"a"), io::ErrorKind::UnexpectedEof),
-        LIMITS,
-    );
+    let mut reader = Reader::new(Fails(frame(0x81, b"a"), io::ErrorKind::UnexpectedEof), LIMITS);
     assert_eq!(reader.next().await.unwrap(), text("a"));
     let error = reader.next().await.unwrap_err();
     assert!(matches!(error, ReadError::Eof { mid_message: false }));

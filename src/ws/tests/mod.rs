@@ -1,5 +1,6 @@
 //! Tests of the module as a whole.
 
+mod client;
 mod gate;
 mod idle;
 mod rfc6455;
@@ -41,10 +42,7 @@ fn pong(bytes: &[u8]) -> Incoming {
     Incoming::Pong(bytes.to_vec().into())
 }
 
-const LIMITS: ReadLimits = ReadLimits {
-    message_bytes_max: 100_000,
-    fragments_max: 16,
-};
+const LIMITS: ReadLimits = ReadLimits { message_bytes_max: 100_000, fragments_max: 16 };
 
 const END: End = End::Eof { mid_message: false };
 const END_INSIDE: End = End::Eof { mid_message: true };

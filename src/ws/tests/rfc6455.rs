@@ -1,34 +1,18 @@
 //! RFC 6455, section by section.
 
-use super::super::mock::{frame, header};
 use super::super::naive::End;
 use super::super::{CloseCode, Incoming, ReadLimits};
-use super::{
-    BAD_DATA, END, END_INSIDE, LIMITS, PROTOCOL, TOO_BIG, binary, check, check_limits, ping, pong,
-    text,
-};
+use super::client::{frame, header};
+use super::{BAD_DATA, END, END_INSIDE, LIMITS, PROTOCOL, TOO_BIG, binary, check, check_limits, ping, pong, text};
 
 /// After lawful frames, `bad` ends the connection with `end`, and they are delivered before.
 fn check_violation(bad: &[u8], end: End) {
-    let before = [
-        frame(0x81, b"one"),
-        frame(0x89, b"two"),
-        frame(0x82, &[3; 5000]),
-    ]
-    .concat();
+    let before = [frame(0x81, b"one"), frame(0x89, b"two"), frame(0x82, &[3; 5000])].concat();
     let stream = [&before[..], bad].concat();
-    check(
-        &stream,
-        &[text("one"), ping(b"two"), binary(&[3; 5000])],
-        end,
-    );
+    check(&stream, &[text("one"), ping(b"two"), binary(&[3; 5000])], end);
     // What follows changes nothing.
     let stream = [&before[..], bad, &frame(0x81, b"more")].concat();
-    check(
-        &stream,
-        &[text("one"), ping(b"two"), binary(&[3; 5000])],
-        end,
-    );
+    check(&stream, &[text("one"), ping(b"two"), binary(&[3; 5000])], end);
 }
 
 #[test]
@@ -79,24 +63,14 @@ fn section_5_2_a_length_with_its_top_bit_set_is_refused() {
 
 #[test]
 fn section_5_3_masks_are_taken_off() {
-    check(
-        b"\x81\x85\x37\xfa\x21\x3d\x7f\x9f\x4d\x51\x58",
-        &[text("Hello")],
-        END,
-    );
+    check(b"\x81\x85\x37\xfa\x21\x3d\x7f\x9f\x4d\x51\x58", &[text("Hello")], END);
     check(b"\x82\x83\x00\x00\x00\x00abc", &[binary(b"abc")], END);
 }
 
 #[test]
 fn section_5_4_fragments_make_one_message() {
-    let stream = [
-        frame(0x01, b"Hel"),
-        frame(0x00, b""),
-        frame(0x80, b"lo"),
-        frame(0x02, b""),
-        frame(0x80, b""),
-    ]
-    .concat();
+    let stream =
+        [frame(0x01, b"Hel"), frame(0x00, b""), frame(0x80, b"lo"), frame(0x02, b""), frame(0x80, b"")].concat();
     check(&stream, &[text("Hello"), binary(b"")], END);
 }
 
@@ -111,11 +85,7 @@ fn section_5_4_control_frames_may_stand_between_fragments() {
     ]
     .concat();
     let message = [vec![1; 70_000], vec![2; 10], vec![3; 5000]].concat();
-    check(
-        &stream,
-        &[ping(b"ping"), pong(b"pong"), binary(&message)],
-        END,
-    );
+    check(&stream, &[ping(b"ping"), pong(b"pong"), binary(&message)], END);
 }
 
 #[test]
@@ -157,21 +127,12 @@ fn section_5_5_1_a_close_frame_may_have_code_and_reason() {
     check(&frame(0x88, b""), &[Incoming::Close(None)], End::Closed);
     check(&frame(0x88, b"\x03\xe8"), &[close(1000, "")], End::Closed);
     let payload = [&4000_u16.to_be_bytes()[..], "gr\u{fc}\u{df}e".as_bytes()].concat();
-    check(
-        &frame(0x88, &payload),
-        &[close(4000, "gr\u{fc}\u{df}e")],
-        End::Closed,
-    );
+    check(&frame(0x88, &payload), &[close(4000, "gr\u{fc}\u{df}e")], End::Closed);
 }
 
 #[test]
 fn section_5_5_1_nothing_is_read_after_a_close_frame() {
-    let stream = [
-        frame(0x88, b"\x03\xe9bye"),
-        frame(0x81, b"x"),
-        vec![0xFF; 20],
-    ]
-    .concat();
+    let stream = [frame(0x88, b"\x03\xe9bye"), frame(0x81, b"x"), vec![0xFF; 20]].concat();
     let close = Incoming::Close(Some((CloseCode::GOING_AWAY, "bye".to_owned())));
     check(&stream, &[close], End::Closed);
 }
@@ -208,34 +169,19 @@ fn section_7_4_close_codes_that_must_not_be_sent_are_refused() {
 fn section_8_1_text_that_is_not_utf_8_is_refused() {
     check_violation(&frame(0x81, b"\xc0\xaf"), BAD_DATA);
     check_violation(&frame(0x81, b"cut \xe2\x82"), BAD_DATA);
-    check_violation(
-        &[frame(0x01, b"cut \xe2"), frame(0x80, b"\x82")].concat(),
-        BAD_DATA,
-    );
-    check_violation(
-        &frame(0x81, &[b"long ", &[b'x'; 20_000][..], b"\xff"].concat()),
-        BAD_DATA,
-    );
+    check_violation(&[frame(0x01, b"cut \xe2"), frame(0x80, b"\x82")].concat(), BAD_DATA);
+    check_violation(&frame(0x81, &[b"long ", &[b'x'; 20_000][..], b"\xff"].concat()), BAD_DATA);
 }
 
 #[test]
 fn section_8_1_a_fragment_that_is_bad_is_refused_before_the_message_ends() {
     check_violation(&frame(0x01, b"\xff"), BAD_DATA);
-    check_violation(
-        &[frame(0x01, b"\xf4"), frame(0x00, b"\x90")].concat(),
-        BAD_DATA,
-    );
+    check_violation(&[frame(0x01, b"\xf4"), frame(0x00, b"\x90")].concat(), BAD_DATA);
 }
 
 #[test]
 fn section_8_1_characters_may_be_cut_by_fragments() {
-    let stream = [
-        frame(0x01, b"\xf0\x9f"),
-        frame(0x89, b"\xff"),
-        frame(0x00, b"\x8e"),
-        frame(0x80, b"\x89!"),
-    ]
-    .concat();
+    let stream = [frame(0x01, b"\xf0\x9f"), frame(0x89, b"\xff"), frame(0x00, b"\x8e"), frame(0x80, b"\x89!")].concat();
     check(&stream, &[ping(b"\xff"), text("\u{1f389}!")], END);
     let long = "\u{20ac}".repeat(20_000);
     check(&frame(0x81, long.as_bytes()), &[text(&long)], END);
@@ -243,10 +189,7 @@ fn section_8_1_characters_may_be_cut_by_fragments() {
 
 #[test]
 fn section_10_4_a_message_of_just_the_limit_is_read() {
-    let limits = ReadLimits {
-        message_bytes_max: 6000,
-        ..LIMITS
-    };
+    let limits = ReadLimits { message_bytes_max: 6000, ..LIMITS };
     let just = frame(0x82, &[1; 6000]);
     check_limits(limits, &just, &[binary(&[1; 6000])], END);
     check_limits(limits, &frame(0x82, &[1; 6001]), &[], TOO_BIG);
@@ -255,16 +198,8 @@ fn section_10_4_a_message_of_just_the_limit_is_read() {
 
 #[test]
 fn section_10_4_all_fragments_together_count() {
-    let limits = ReadLimits {
-        message_bytes_max: 1000,
-        ..LIMITS
-    };
-    let fragments = [
-        frame(0x02, &[1; 400]),
-        frame(0x89, &[9; 100]),
-        frame(0x00, &[1; 400]),
-    ]
-    .concat();
+    let limits = ReadLimits { message_bytes_max: 1000, ..LIMITS };
+    let fragments = [frame(0x02, &[1; 400]), frame(0x89, &[9; 100]), frame(0x00, &[1; 400])].concat();
     let just = [&fragments[..], &frame(0x80, &[1; 200])].concat();
     let ping = ping(&[9; 100]);
     check_limits(limits, &just, &[ping.clone(), binary(&[1; 1000])], END);
@@ -288,24 +223,11 @@ fn section_10_4_fragments_are_counted() {
     check(&fragments(16), &[text("ab")], END);
     check(&fragments(17), &[], TOO_BIG);
     check(&fragments(16).repeat(2), &[text("ab"), text("ab")], END);
-    let limits = ReadLimits {
-        fragments_max: 0,
-        ..LIMITS
-    };
-    check_limits(
-        limits,
-        &frame(0x81, b"one is always allowed"),
-        &[text("one is always allowed")],
-        END,
-    );
+    let limits = ReadLimits { fragments_max: 0, ..LIMITS };
+    check_limits(limits, &frame(0x81, b"one is always allowed"), &[text("one is always allowed")], END);
     check_limits(limits, &fragments(2), &[], TOO_BIG);
     // What the gate cuts does not count.
-    check_limits(
-        limits,
-        &frame(0x82, &[1; 90_000]),
-        &[binary(&[1; 90_000])],
-        END,
-    );
+    check_limits(limits, &frame(0x82, &[1; 90_000]), &[binary(&[1; 90_000])], END);
 }
 
 #[test]

@@ -5,8 +5,8 @@ use proptest::option;
 use proptest::prelude::*;
 use proptest::sample::Index;
 
-use super::super::mock::frame;
 use super::super::{ReadLimits, fuzz};
+use super::client::frame;
 
 fn payload() -> impl Strategy<Value = Vec<u8>> {
     let length = prop_oneof![
@@ -32,8 +32,7 @@ fn control() -> impl Strategy<Value = Vec<u8>> {
 /// A message as its fragments, with control frames between them.
 fn message() -> impl Strategy<Value = Vec<u8>> {
     let count = prop_oneof![3 => 1..2usize, 2 => 2..6usize];
-    let fragments =
-        count.prop_flat_map(|count| vec((payload(), option::weighted(0.2, control())), count));
+    let fragments = count.prop_flat_map(|count| vec((payload(), option::weighted(0.2, control())), count));
     (any::<bool>(), fragments).prop_map(|(is_text, fragments)| {
         let last = fragments.len() - 1;
         let mut stream = Vec::new();
@@ -85,12 +84,8 @@ fn sizes() -> impl Strategy<Value = Vec<usize>> {
 
 fn limits() -> impl Strategy<Value = ReadLimits> {
     let bytes = prop_oneof![Just(200), Just(50_000), Just(1 << 20)];
-    (bytes, prop_oneof![Just(2), Just(100)]).prop_map(|(message_bytes_max, fragments_max)| {
-        ReadLimits {
-            message_bytes_max,
-            fragments_max,
-        }
-    })
+    (bytes, prop_oneof![Just(2), Just(100)])
+        .prop_map(|(message_bytes_max, fragments_max)| ReadLimits { message_bytes_max, fragments_max })
 }
 
 proptest! {
