@@ -93,12 +93,10 @@ impl<'a> Requests<'a> {
     fn decode<S: Scan<'a>>(encoding: Encoding, frame: &'a [u8], limits: &DecodeLimits) -> Self {
         let mut scan = S::new(frame);
         let pending = if let Some(open) = scan.map() {
-            let envelope = Envelope::read(&mut scan, open).and_then(|envelope| {
-                scan.end()?;
-                Ok(envelope)
-            });
-            Pending::One(Some(match envelope {
-                Ok(envelope) => request::<S>(&envelope, None, limits),
+            let mut envelope = Envelope::default();
+            let whole = envelope.read(&mut scan, open).and_then(|()| scan.end());
+            Pending::One(Some(match whole {
+                Ok(()) => request::<S>(&envelope, None, limits),
                 Err(malformed) => Err(not_well_formed(encoding, malformed)),
             }))
         } else {
@@ -142,8 +140,10 @@ fn publish_body<'a, S: Scan<'a>>(
     let Some(open) = scan.map() else {
         return Err(bad_request("the body is not a map"));
     };
-    let envelope = Envelope::read(&mut scan, open)
-        .and_then(|envelope| scan.end().map(|()| envelope))
+    let mut envelope = Envelope::default();
+    envelope
+        .read(&mut scan, open)
+        .and_then(|()| scan.end())
         .map_err(|malformed| not_well_formed(encoding, malformed))?;
     envelope.check_form()?;
     let Some(messages) = envelope.field(Field::Messages) else {
@@ -158,7 +158,8 @@ fn publish_body<'a, S: Scan<'a>>(
         let mut scan = S::new(item);
         let open = scan.map().ok_or_else(|| bad_request("the message is not a map"));
         let outcome = open.and_then(|open| {
-            let envelope = Envelope::read(&mut scan, open).map_err(|malformed| not_well_formed(encoding, malformed))?;
+            let mut envelope = Envelope::default();
+            envelope.read(&mut scan, open).map_err(|malformed| not_well_formed(encoding, malformed))?;
             envelope.check_form()?;
             publish::<S>(&envelope, limits)
         });
@@ -207,8 +208,9 @@ fn batch_item<'a, S: Scan<'a>>(item: &'a [u8], index: u32, limits: &DecodeLimits
     let Some(open) = scan.map() else {
         return Err(Refusal { index: Some(index), ..bad_request("the command is not a map") });
     };
-    match Envelope::read(&mut scan, open) {
-        Ok(envelope) => request::<S>(&envelope, Some(index), limits),
+    let mut envelope = Envelope::default();
+    match envelope.read(&mut scan, open) {
+        Ok(()) => request::<S>(&envelope, Some(index), limits),
         // Out of reach, for the batch was checked whole.
         Err(_) => Err(Refusal { index: Some(index), ..bad_request("the command is malformed") }),
     }

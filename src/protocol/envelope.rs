@@ -1,6 +1,7 @@
 //! The outer map of a command: its known fields, still raw.
 
 use std::borrow::Cow;
+use std::str;
 
 use super::decode::bad_request;
 use super::scan::{Flaw, Key, Malformed, Scan};
@@ -34,24 +35,24 @@ pub(super) enum Field {
 const FIELDS: usize = Field::Messages as usize + 1;
 
 impl Field {
-    fn named(key: &str) -> Option<Field> {
+    fn named(key: &[u8]) -> Option<Field> {
         Some(match key {
-            "type" => Field::Type,
-            "id" => Field::Id,
-            "topic" => Field::Topic,
-            "topics" => Field::Topics,
-            "data" => Field::Data,
-            "key" => Field::Key,
-            "idempotency_key" => Field::IdempotencyKey,
-            "echo" => Field::Echo,
-            "since" => Field::Since,
-            "last" => Field::Last,
-            "presence" => Field::Presence,
-            "member" => Field::Member,
-            "limit" => Field::Limit,
-            "token" => Field::Token,
-            "resume" => Field::Resume,
-            "messages" => Field::Messages,
+            b"type" => Field::Type,
+            b"id" => Field::Id,
+            b"topic" => Field::Topic,
+            b"topics" => Field::Topics,
+            b"data" => Field::Data,
+            b"key" => Field::Key,
+            b"idempotency_key" => Field::IdempotencyKey,
+            b"echo" => Field::Echo,
+            b"since" => Field::Since,
+            b"last" => Field::Last,
+            b"presence" => Field::Presence,
+            b"member" => Field::Member,
+            b"limit" => Field::Limit,
+            b"token" => Field::Token,
+            b"resume" => Field::Resume,
+            b"messages" => Field::Messages,
             _ => return None,
         })
     }
@@ -79,7 +80,7 @@ impl Field {
 }
 
 /// The fields of one envelope. Each command takes those it knows; the others are ignored.
-#[derive(Debug)]
+#[derive(Debug, Default)]
 pub(super) struct Envelope<'a> {
     /// The exact bytes of each known field's value.
     values: [Option<&'a [u8]>; FIELDS],
@@ -99,35 +100,39 @@ enum Breach {
 }
 
 impl<'a> Envelope<'a> {
-    /// Reads a map that the scanner has just entered.
-    pub(super) fn read<S: Scan<'a>>(scan: &mut S, mut open: S::Open) -> Result<Envelope<'a>, Malformed> {
-        let mut envelope = Envelope { values: [None; FIELDS], data_flaw: None, member_flaw: None, breach: None };
+    /// Reads the map that the scanner has just entered, once.
+    pub(super) fn read<S: Scan<'a>>(&mut self, scan: &mut S, mut open: S::Open) -> Result<(), Malformed> {
         while let Some(key) = scan.key(&mut open)? {
             let value_at = scan.position();
             let value = scan.value()?;
             let flaw = value.flaw.map(|flaw| Flaw { at: flaw.at - value_at, ..flaw });
             let field = match key {
-                Key::Text(key) => Field::named(&key),
+                Key::Text(key) => Field::named(&key).or_else(|| {
+                    if str::from_utf8(&key).is_err() {
+                        self.breach.get_or_insert(Breach::OtherKey);
+                    }
+                    None
+                }),
                 Key::Other => {
-                    envelope.breach.get_or_insert(Breach::OtherKey);
+                    self.breach.get_or_insert(Breach::OtherKey);
                     None
                 }
             };
             match field {
-                Some(Field::Data) => envelope.data_flaw = flaw,
-                Some(Field::Member) => envelope.member_flaw = flaw,
+                Some(Field::Data) => self.data_flaw = flaw,
+                Some(Field::Member) => self.member_flaw = flaw,
                 _ if flaw.is_some_and(|flaw| flaw.fault == Fault::TooDeep) => {
-                    envelope.breach.get_or_insert(Breach::TooDeep);
+                    self.breach.get_or_insert(Breach::TooDeep);
                 }
                 _ => {}
             }
             if let Some(field) = field
-                && envelope.values[field as usize].replace(value.bytes).is_some()
+                && self.values[field as usize].replace(value.bytes).is_some()
             {
-                envelope.breach.get_or_insert(Breach::Twice(field));
+                self.breach.get_or_insert(Breach::Twice(field));
             }
         }
-        Ok(envelope)
+        Ok(())
     }
 
     /// Holds that no key stands twice, every key is text and nothing outside `data` is too deep.

@@ -122,7 +122,7 @@ fn fields<'a, S: Scan<'a>, const N: usize>(
             Err(_) => return Err("malformed"),
         };
         let value = scan.value().map_err(|_| "malformed")?;
-        if let Some(place) = names.iter().position(|name| *name == key)
+        if let Some(place) = names.iter().position(|name| name.as_bytes() == &*key)
             && picked[place].replace(value.bytes).is_some()
         {
             return Err("a key stands twice in a position or an item of `topics`");

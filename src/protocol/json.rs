@@ -63,7 +63,11 @@ impl<'a> Scan<'a> for Json<'a> {
         if !self.more(open, b'}')? {
             return Ok(None);
         }
-        Ok(Some(self.name()?.text().map_or(Key::Other, Key::Text)))
+        let name = self.name()?;
+        if !name.escaped {
+            return Ok(Some(Key::Text(Cow::Borrowed(name.inside))));
+        }
+        Ok(Some(name.text().map_or(Key::Other, |text| Key::Text(Cow::Owned(text.into_owned().into_bytes())))))
     }
 
     fn item(&mut self, open: &mut Open) -> Result<bool, Malformed> {

@@ -1,4 +1,4 @@
-//! A MessagePack scanner: one pass, no recursion, no allocation, whatever the headers announce.
+//! A MessagePack scanner: one pass, no recursion, and no memory for what headers announce.
 
 use std::borrow::Cow;
 use std::str;
@@ -56,8 +56,13 @@ impl<'a> Scan<'a> for MsgPack<'a> {
             return Ok(None);
         }
         *left -= 1;
-        let key = self.value()?;
-        Ok(Some(MsgPack::text(key.bytes).map_or(Key::Other, Key::Text)))
+        Ok(Some(match self.head()? {
+            Head::Str(bytes) => Key::Text(Cow::Borrowed(bytes)),
+            other => {
+                self.skip_values(values_inside(other))?;
+                Key::Other
+            }
+        }))
     }
 
     fn item(&mut self, left: &mut u32) -> Result<bool, Malformed> {
@@ -82,7 +87,7 @@ impl<'a> Scan<'a> for MsgPack<'a> {
 
     fn text(value: &'a [u8]) -> Option<Cow<'a, str>> {
         match MsgPack::new(value).head() {
-            Ok(Head::Str(bytes)) => str::from_utf8(bytes).ok().map(Cow::Borrowed),
+            Ok(Head::Str(bytes)) => text(bytes).map(Cow::Borrowed),
             _ => None,
         }
     }
@@ -216,6 +221,9 @@ impl<'a> MsgPack<'a> {
 
     /// Steps over one value and returns its first flaw.
     fn skip(&mut self) -> Result<Option<Flaw>, Malformed> {
+        if self.skip_short_text() {
+            return Ok(None);
+        }
         let at = self.at;
         let (left, map) = match self.head()? {
             Head::List(len) => (len, false),
@@ -230,24 +238,21 @@ impl<'a> MsgPack<'a> {
     /// Steps over the content of a map or list of the outermost level.
     fn skip_inside(&mut self, left: u32, map: bool, flaw: &mut Option<Flaw>) -> Result<(), Malformed> {
         let mut found = |fault, at| Flaw::note(flaw, fault, at);
-        // The level that the scanner is in, and those around it: entries to come, and whether of a map.
-        let mut level = (left, map);
-        let mut around = [(0, false); DEPTH_MAX];
-        let mut depth = 1;
+        let mut level = Level { left, map };
+        let mut around = Around::default();
         loop {
-            while level.0 == 0 {
-                depth -= 1;
-                if depth == 0 {
-                    return Ok(());
+            while level.left == 0 {
+                match around.pop() {
+                    Some(outer) => level = outer,
+                    None => return Ok(()),
                 }
-                level = around[depth - 1];
             }
-            level.0 -= 1;
-            if level.1 {
+            level.left -= 1;
+            if level.map && !self.skip_short_text() {
                 let at = self.at;
                 match self.head()? {
                     Head::Str(bytes) => {
-                        if str::from_utf8(bytes).is_err() {
+                        if text(bytes).is_none() {
                             found(Fault::Utf8, at);
                         }
                     }
@@ -257,25 +262,41 @@ impl<'a> MsgPack<'a> {
                     }
                 }
             }
+            if self.skip_short_text() {
+                continue;
+            }
             let at = self.at;
             let head = self.head()?;
             match head {
-                Head::List(len) | Head::Map(len) if depth < DEPTH_MAX => {
-                    around[depth - 1] = level;
-                    level = (len, matches!(head, Head::Map(_)));
-                    depth += 1;
+                Head::List(left) | Head::Map(left) if around.len + 1 < DEPTH_MAX => {
+                    around.push(level);
+                    level = Level { left, map: matches!(head, Head::Map(_)) };
                 }
                 Head::List(_) | Head::Map(_) => {
                     found(Fault::TooDeep, at);
                     self.skip_values(values_inside(head))?;
                 }
                 scalar => {
-                    if let Some(fault) = flaw_of(scalar, depth) {
+                    if let Some(fault) = flaw_of(scalar, around.len + 1) {
                         found(fault, at);
                     }
                 }
             }
         }
+    }
+
+    /// Steps over a short string of ASCII, which is most of what comes and has no flaw.
+    fn skip_short_text(&mut self) -> bool {
+        let Some(tag @ 0xa0..=0xbf) = self.bytes.get(self.at) else {
+            return false;
+        };
+        let start = self.at + 1;
+        let end = start + usize::from(tag & 0x1f);
+        let short = self.bytes.get(start..end).is_some_and(<[u8]>::is_ascii);
+        if short {
+            self.at = end;
+        }
+        short
     }
 
     /// Steps over this many values and all they hold, and keeps count only: for what is flawed anyway.
@@ -286,6 +307,44 @@ impl<'a> MsgPack<'a> {
         }
         Ok(())
     }
+}
+
+/// A map or list that the scanner is in.
+#[derive(Debug, Clone, Copy, Default)]
+struct Level {
+    /// Entries to come.
+    left: u32,
+    map: bool,
+}
+
+/// The levels around the innermost one: a few in place, for clearing room for all of them would
+/// cost more than most payloads.
+#[derive(Default)]
+struct Around {
+    /// `len <= DEPTH_MAX`
+    len: usize,
+    near: [Level; 8],
+    far: Vec<Level>,
+}
+
+impl Around {
+    fn push(&mut self, level: Level) {
+        match self.near.get_mut(self.len) {
+            Some(place) => *place = level,
+            None => self.far.push(level),
+        }
+        self.len += 1;
+    }
+
+    fn pop(&mut self) -> Option<Level> {
+        self.len = self.len.checked_sub(1)?;
+        self.near.get(self.len).copied().or_else(|| self.far.pop())
+    }
+}
+
+/// The text of a string, if it is UTF-8.
+fn text(bytes: &[u8]) -> Option<&str> {
+    str::from_utf8(bytes).ok()
 }
 
 fn values_inside(head: Head<'_>) -> u64 {
@@ -301,7 +360,7 @@ fn flaw_of(scalar: Head<'_>, depth: usize) -> Option<Fault> {
     match scalar {
         Head::F32(value) if !value.is_finite() => Some(Fault::Number),
         Head::F64(value) if !value.is_finite() => Some(Fault::Number),
-        Head::Str(bytes) if str::from_utf8(bytes).is_err() => Some(Fault::Utf8),
+        Head::Str(bytes) if text(bytes).is_none() => Some(Fault::Utf8),
         // Binary is a map in JSON, and so one level deeper there.
         Head::Bin(_) if depth == DEPTH_MAX => Some(Fault::TooDeep),
         Head::Ext => Some(Fault::Extension),

@@ -84,7 +84,8 @@ pub(super) trait Scan<'a>: Sized {
 /// A key of a map.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) enum Key<'a> {
-    Text(Cow<'a, str>),
+    /// A string. Known keys are told by their bytes, which spares each a check for UTF-8.
+    Text(Cow<'a, [u8]>),
     /// Something else than a string of Unicode characters.
     Other,
 }
