@@ -103,7 +103,7 @@ impl Pipe {
             }
             let written = stream.write_all(&bytes).await;
             if written.is_err() || stream.flush().await.is_err() {
-                self.close();
+                self.break_off();
                 return;
             }
         }
@@ -164,7 +164,7 @@ impl Pipe {
         }
     }
 
-    fn close(&self) {
+    pub(super) fn break_off(&self) {
         let mut state = self.lock();
         state.broken = true;
         let writer = state.writer.take();

@@ -207,7 +207,7 @@ fn refuse(stream: &TcpStream) {
 /// Best effort: a peer that does not take so few bytes at once gets none.
 fn say_full(mut to: impl Write) {
     const FULL: &[u8] = b"HTTP/1.1 503 Service Unavailable\r\nRetry-After: 5\r\nConnection: close\r\nContent-Type: application/json\r\n\
-        Content-Length: 69\r\n\r\n{\"error\":{\"code\":\"overloaded\",\"message\":\"the server has no room left\"}}";
+        Content-Length: 71\r\n\r\n{\"error\":{\"code\":\"overloaded\",\"message\":\"the server has no room left\"}}";
     let _ = to.write(FULL);
 }
 

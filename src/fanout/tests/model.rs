@@ -1,0 +1,129 @@
+//! Random operations against what each subscriber must see.
+
+use std::collections::HashMap;
+
+use proptest::prelude::*;
+
+use super::*;
+
+const TOPICS: [&str; 4] = ["a", "a.b", "a.c", "d"];
+const FILTERS: [&str; 6] = ["a", "a.b", "a.*", ">", "d", "a.c"];
+
+#[derive(Clone, Debug)]
+enum Op {
+    Subscribe(usize, usize),
+    Unsubscribe(usize, usize),
+    Publish(usize, usize),
+    Read(usize),
+    Turn,
+}
+
+fn op() -> impl Strategy<Value = Op> {
+    prop_oneof![
+        2 => (0..3_usize, 0..FILTERS.len()).prop_map(|(peer, filter)| Op::Subscribe(peer, filter)),
+        1 => (0..3_usize, 0..FILTERS.len()).prop_map(|(peer, filter)| Op::Unsubscribe(peer, filter)),
+        6 => (0..TOPICS.len(), 1..40_usize).prop_map(|(topic, count)| Op::Publish(topic, count)),
+        3 => (0..3_usize).prop_map(Op::Read),
+        3 => Just(Op::Turn),
+    ]
+}
+
+/// What a subscriber knows of each topic: the next offset it must see.
+#[derive(Default)]
+struct Seen(HashMap<String, u64>);
+
+impl Seen {
+    fn check(&mut self, event: &Value) {
+        let topic = event["topic"].as_str().expect("a topic").to_owned();
+        match event["type"].as_str() {
+            Some("message") => {
+                let offset = event["offset"].as_u64().expect("an offset");
+                if let Some(next) = self.0.insert(topic, offset + 1) {
+                    assert_eq!(offset, next, "{event}");
+                }
+            }
+            Some("gap") => {
+                let (from, to) = (event["from"].as_u64().expect("an offset"), event["to"].as_u64().expect("an offset"));
+                assert!(from <= to, "{event}");
+                if let Some(next) = self.0.insert(topic, to + 1) {
+                    assert_eq!(from, next, "{event}");
+                }
+            }
+            Some("subscribed") => {
+                if let Some(offset) = event["offset"].as_u64() {
+                    self.0.insert(topic, offset + 1);
+                }
+            }
+            // From here on the topic's numbers may jump, until it is subscribed to again.
+            Some("unsubscribed") => self.0.clear(),
+            _ => {}
+        }
+    }
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: cases(), ..ProptestConfig::default() })]
+
+    #[test]
+    fn offsets_rise_by_one_or_a_gap_accounts_for_it(
+        ops in proptest::collection::vec(op(), 1..80),
+        capacities in [1..400_usize, 40..4000_usize, FAST..FAST + 1],
+        entries in 0..100_usize,
+    ) {
+        let history = History { entries, ..History::default() };
+        let mut rig = Rig::new(history, options());
+        let mut peers: Vec<(Peer, Seen)> = capacities.iter().map(|&capacity| (rig.connect(capacity), Seen::default())).collect();
+        for op in ops {
+            match op {
+                Op::Subscribe(peer, filter) => rig.subscribe(&peers[peer].0, FILTERS[filter]),
+                Op::Unsubscribe(peer, filter) => rig.unsubscribe(&peers[peer].0, FILTERS[filter]),
+                Op::Publish(topic, count) => {
+                    for _ in 0..count {
+                        // A full window is the shard's turn, as it would be for a waiting publisher.
+                        while !rig.publish_as(TOPICS[topic], r#"{"some":"data"}"#, None) {
+                            rig.turn();
+                        }
+                    }
+                }
+                Op::Read(peer) => rig.read(&mut peers[peer].0),
+                Op::Turn => rig.turn(),
+            }
+        }
+        rig.turn();
+        for (peer, seen) in &mut peers {
+            rig.read_all(peer);
+            while let Some(event) = peer.next() {
+                seen.check(&event);
+            }
+        }
+        // Everybody has been told of everything that it follows by name.
+        for (peer, seen) in &peers {
+            let conn = &rig.shard.conns[peer.link.slot() as usize];
+            prop_assert!(conn.stalled.is_none() && conn.lane.is_empty());
+            prop_assert_eq!(peer.link.lane_bytes(), 0);
+            for (topic, next) in &seen.0 {
+                let follows = rig.shard.slots.named(topic).is_some_and(|slot| {
+                    let slot = &rig.shard.slots[slot];
+                    slot.members.iter().any(|member| member.conn == peer.link.slot())
+                });
+                if follows {
+                    let newest = rig.broker.registry().get(topic).expect("it is followed").ring().newest();
+                    prop_assert_eq!(*next, newest.0 + 1, "{}", topic);
+                }
+            }
+        }
+        for (peer, _) in &peers {
+            rig.post(peer, What::Gone);
+        }
+        prop_assert!(rig.shard.conns.is_empty());
+        rig.broker.registry().sweep(u64::MAX);
+        rig.turn();
+        prop_assert_eq!(rig.broker.registry().topics(), 0);
+        prop_assert_eq!(rig.broker.registry().retained_bytes(), 0);
+    }
+}
+
+/// More in the long run of the tests.
+fn cases() -> u32 {
+    std::env::var("PROPTEST_CASES").ok().and_then(|cases| cases.parse().ok()).unwrap_or(200)
+}

@@ -1,0 +1,165 @@
+//! Commands against the machine: no socket, no shard.
+
+use bytes::Bytes;
+use serde_json::{Value, json};
+
+use super::machine::{Ask, Machine, SessionOptions, Step};
+use crate::broker::{Broker, ConnectionId, Form};
+use crate::fanout::What;
+use crate::gate::Pass;
+use crate::protocol::{Encoding, decode_json};
+
+struct Session {
+    broker: Broker,
+    machine: Machine,
+    options: SessionOptions,
+}
+
+impl Session {
+    fn new() -> Self {
+        let broker = Broker::builder().message_bytes_max(256).build();
+        let options = SessionOptions { batch_items_max: 4, ..SessionOptions::default() };
+        let machine = Machine::new(Pass::anonymous(broker.clone()), ConnectionId(7), Form::Json, &options);
+        Session { broker, machine, options }
+    }
+
+    /// The steps that a frame asks for, and what is answered at once.
+    fn steps(&mut self, frame: &str) -> (Vec<Step>, Vec<Value>) {
+        let mut out = Vec::new();
+        let limits = self.options.decode_limits();
+        let source = Bytes::copy_from_slice(frame.as_bytes());
+        let text = std::str::from_utf8(&source).expect("it was text");
+        let decided = decode_json(text, &limits).map(|request| self.machine.decide(request, Encoding::Json, || source.clone(), &mut out));
+        let steps = decided.collect();
+        (steps, events(&out))
+    }
+
+    /// The only answer, where nothing else is to be done.
+    fn answer(&mut self, command: &Value) -> Value {
+        let (steps, mut events) = self.steps(&command.to_string());
+        assert!(matches!(steps[..], [Step::Answered]), "{steps:?}");
+        assert_eq!(events.len(), 1, "{events:?}");
+        events.remove(0)
+    }
+
+    fn asks(&mut self, command: &Value) -> Vec<Ask> {
+        let (steps, events) = self.steps(&command.to_string());
+        assert_eq!(events, [Value::Null; 0]);
+        match <[Step; 1]>::try_from(steps) {
+            Ok([Step::Ask(asks)]) => asks,
+            other => panic!("{other:?}"),
+        }
+    }
+}
+
+/// The payloads of finished text frames shorter than 64 KiB.
+fn events(mut frames: &[u8]) -> Vec<Value> {
+    let mut events = Vec::new();
+    while let [0x81, length, rest @ ..] = frames {
+        let (length, rest) = match length {
+            126 => (usize::from(u16::from_be_bytes([rest[0], rest[1]])), &rest[2..]),
+            short => (usize::from(*short), rest),
+        };
+        events.push(serde_json::from_slice(&rest[..length]).expect("an event is JSON"));
+        frames = &rest[length..];
+    }
+    assert!(frames.is_empty());
+    events
+}
+
+#[test]
+fn a_publish_is_answered_when_it_has_an_id() {
+    let mut session = Session::new();
+    let published = session.answer(&json!({"type": "publish", "id": "x", "topic": "a", "data": null}));
+    assert_eq!((&published["type"], &published["id"], &published["offset"]), (&json!("published"), &json!("x"), &json!(1)));
+    let (steps, events) = session.steps(&json!({"type": "publish", "topic": "a", "data": 1}).to_string());
+    assert!(matches!(steps[..], [Step::Answered]) && events.is_empty());
+    let (_, events) = session.steps(&json!({"type": "publish", "topic": "a", "data": 1, "echo": false}).to_string());
+    assert_eq!(events[0]["code"], "bad_request");
+}
+
+#[test]
+fn data_is_kept_byte_for_byte() {
+    let mut session = Session::new();
+    let mut subscription = session.broker.subscribe("a").expect("a name");
+    session.steps(r#"{"type":"publish","topic":"a","data":{ "x" : 1.50 } }"#);
+    let Some(crate::Delivery::Message(message)) = subscription.try_next() else { panic!("it was published") };
+    assert_eq!(message.json(), r#"{ "x" : 1.50 }"#);
+}
+
+#[test]
+fn what_may_not_be_published_is_refused_with_its_code() {
+    let mut session = Session::new();
+    let large = "x".repeat(300);
+    for (topic, data, code) in [
+        ("$stats", json!(1), "forbidden"),
+        ("a..b", json!(1), "bad_topic"),
+        ("a.*", json!(1), "bad_topic"),
+        ("a", json!(large), "too_large"),
+    ] {
+        let error = session.answer(&json!({"type": "publish", "id": 1, "topic": topic, "data": data}));
+        assert_eq!((&error["code"], &error["topic"], &error["id"]), (&json!(code), &json!(topic), &json!(1)));
+    }
+}
+
+#[test]
+fn each_item_of_a_list_is_asked_or_refused_on_its_own_and_in_order() {
+    let mut session = Session::new();
+    let asks = session.asks(&json!({"type": "subscribe", "id": 2, "topics": ["a", "b..c", "d.*", {"topic": "e"}]}));
+    match &asks[..] {
+        [Ask::Shard(What::Join(a, _)), Ask::Refused(reply), Ask::Shard(What::Join(d, Some(_))), Ask::Shard(What::Join(e, _))] => {
+            assert_eq!((a.as_str(), d.as_str(), e.as_str()), ("a", "d.*", "e"));
+            assert_eq!(events(reply)[0]["topic"], "b..c");
+        }
+        other => panic!("{other:?}"),
+    }
+}
+
+#[test]
+fn what_later_versions_bring_says_so() {
+    let mut session = Session::new();
+    for command in [
+        json!({"type": "presence", "id": 1, "topic": "a"}),
+        json!({"type": "history", "id": 1, "topic": "a"}),
+        json!({"type": "auth", "id": 1, "token": "t"}),
+        json!({"type": "resume", "id": 1, "resume": "s"}),
+        json!({"type": "subscribe", "id": 1, "topic": "a", "presence": true}),
+        json!({"type": "publish", "id": 1, "topic": "a", "data": 1, "idempotency_key": "k"}),
+    ] {
+        let error = session.answer(&command);
+        assert_eq!((&error["code"], &error["message"]), (&json!("bad_request"), &json!("not available in this version")), "{command}");
+    }
+    let asks = session.asks(&json!({"type": "subscribe", "id": 1, "topic": "a", "last": 3}));
+    let [Ask::Refused(reply)] = &asks[..] else { panic!("{asks:?}") };
+    assert_eq!(events(reply)[0]["message"], "not available in this version");
+}
+
+#[test]
+fn malformed_commands_are_counted_until_a_good_one_comes() {
+    let mut session = Session::new();
+    for _ in 0..3 {
+        for _ in 0..15 {
+            let (steps, events) = session.steps("nonsense");
+            assert!(matches!(steps[..], [Step::Answered]));
+            assert_eq!(events[0]["code"], "bad_request");
+        }
+        session.answer(&json!({"type": "ping"}));
+    }
+    for round in 1..=16 {
+        let (steps, _) = session.steps("[]");
+        assert_eq!(matches!(steps[..], [Step::GiveUp]), round == 16, "round {round}");
+    }
+}
+
+#[test]
+fn errors_in_a_batch_say_which_command_it_was() {
+    let mut session = Session::new();
+    let batch = json!([{"type": "ping", "id": 1}, {"type": "publish", "topic": "..", "data": 1}, {"type": "what", "id": 3}]);
+    let (_, events) = session.steps(&batch.to_string());
+    assert_eq!(events[0], json!({"type": "pong", "id": 1}));
+    assert_eq!((&events[1]["index"], &events[1]["code"]), (&json!(1), &json!("bad_topic")));
+    assert_eq!((&events[2]["id"], events[2].get("index"), &events[2]["code"]), (&json!(3), None, &json!("unknown_type")));
+    let long = json!([{"type": "ping"}, {"type": "ping"}, {"type": "ping"}, {"type": "ping"}, {"type": "ping"}]);
+    let (_, events) = session.steps(&long.to_string());
+    assert_eq!(events[0]["code"], "too_large");
+}
