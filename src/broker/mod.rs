@@ -11,6 +11,8 @@ mod options;
 mod pattern_tree;
 mod registry;
 mod subscription;
+#[cfg(test)]
+mod tests;
 mod topic;
 
 pub use handle::{Broker, Builder, PublishError, Published, Publisher, TryPublishError};

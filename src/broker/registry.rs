@@ -24,6 +24,9 @@ const SWEEP_TOPICS_MAX: usize = 4096;
 /// Of how many topics the one that was published to least recently gives way when memory is short.
 const RELIEF_SAMPLE: usize = 16;
 
+/// How many such samples one publish looks at.
+const RELIEF_ROUNDS_MAX: usize = 64;
+
 /// Topics in all are as many as they may be.
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) struct TooManyTopics;
@@ -204,28 +207,28 @@ impl Registry {
     }
 
     fn account(&self, added: usize, evicted: usize) {
-        let before = if added >= evicted {
-            self.retained_bytes.fetch_add(added - evicted, Ordering::Relaxed)
+        if added >= evicted {
+            self.retained_bytes.fetch_add(added - evicted, Ordering::Relaxed);
         } else {
-            self.retained_bytes.fetch_sub(evicted - added, Ordering::Relaxed)
-        };
-        if before > self.options.retained_bytes_max {
+            self.retained_bytes.fetch_sub(evicted - added, Ordering::Relaxed);
+        }
+        if self.retained_bytes() > self.options.retained_bytes_max {
             self.relieve();
         }
     }
 
     /// Lets topics that were published to least recently (of a sample) give way until what is
-    /// retained fits, or the sample yields nothing.
+    /// retained fits. A bounded piece of work: what it leaves, the next publish goes on with.
     fn relieve(&self) {
         // One thread at a time is enough, and nobody waits for it.
         let Ok(mut index) = self.index.try_lock() else { return };
-        while self.retained_bytes() > self.options.retained_bytes_max {
+        for _ in 0..RELIEF_ROUNDS_MAX {
+            if self.retained_bytes() <= self.options.retained_bytes_max {
+                return;
+            }
             let sample = index.walk(RELIEF_SAMPLE);
             let oldest = sample.into_iter().filter(|topic| topic.ring().retained_bytes() > 0).min_by_key(|topic| topic.touched_ms());
             let freed = oldest.map_or(0, |topic| topic.ring().shrink(0, topic.passed()));
-            if freed == 0 {
-                return;
-            }
             self.retained_bytes.fetch_sub(freed, Ordering::Relaxed);
         }
     }
