@@ -129,7 +129,12 @@ impl<'a> Envelope<'a> {
             if let Some(field) = field
                 && self.values[field as usize].replace(value.bytes).is_some()
             {
-                self.breach.get_or_insert(Breach::Twice(field));
+                let twice = Breach::Twice(field);
+                match field {
+                    // Goes before other breaches, so that neither of two ids is echoed.
+                    Field::Id => self.breach = Some(twice),
+                    _ => _ = self.breach.get_or_insert(twice),
+                }
             }
         }
         Ok(())

@@ -408,8 +408,10 @@ pub fn render_message(
     data: &Data,
     out: &mut Vec<u8>,
 ) {
-    // The words of the envelope take up to 96 bytes; a payload rarely grows by half when transcoded.
-    out.reserve(96 + topic.len() + from.map_or(0, str::len) + data.bytes().len() * 3 / 2);
+    // Its words and an offset of up to 17 digits take 64 bytes. No slack for transcoding: what is
+    // made here is often kept for long.
+    let options = epoch.map_or(0, |_| 24) + at.map_or(0, |_| 26) + from.map_or(0, |from| 9 + from.len());
+    out.reserve(64 + topic.len() + options + data.bytes().len());
     let mut map = Map::event(encoding, out, "message");
     map.text("topic", topic);
     map.uint("offset", offset);

@@ -310,7 +310,7 @@ fn command() -> impl Strategy<Value = Value> {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig::with_cases(512))]
+    #![proptest_config(ProptestConfig::with_cases(256))]
 
     #[test]
     fn publish_decodes_to_what_was_encoded(value in value(), echo: bool, key in prop::option::of("[a-z\"\\\\é]{0,8}")) {

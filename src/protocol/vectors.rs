@@ -6,7 +6,8 @@ use serde_json::Value;
 use super::fuzz::{LIMITS, describe};
 use super::{
     CloseCode, Data, DataError, Encoding, Epoch, ErrorCode, Event, Fault, GapReason, HistoryMessage, Id, Member,
-    Pattern, Position, Recovery, RecoveryFailure, TopicName, decode_json, decode_msgpack, render_message,
+    Pattern, Position, Recovery, RecoveryFailure, TopicName, decode_json, decode_msgpack, fuzz_command_json,
+    fuzz_command_msgpack, fuzz_topic_pattern, fuzz_transcode, render_message,
 };
 
 #[derive(Deserialize)]
@@ -31,12 +32,14 @@ fn check_frames(file: &str) {
             let found: Vec<Value> =
                 decode_json(&json, &LIMITS).map(|request| describe(Encoding::Json, &request)).collect();
             assert_eq!(found, expect, "{name}, JSON");
+            fuzz_command_json(json.as_bytes());
         }
         if let Some(hex) = msgpack_hex {
             let bytes = unhex(&hex);
             let found: Vec<Value> =
                 decode_msgpack(&bytes, &LIMITS).map(|request| describe(Encoding::MsgPack, &request)).collect();
             assert_eq!(found, expect, "{name}, MessagePack");
+            fuzz_command_msgpack(&bytes);
         }
     }
 }
@@ -212,6 +215,8 @@ fn data_changes_its_encoding_as_the_vectors_say() {
             assert_eq!(text.as_ref(), Ok(&json), "{name}, to JSON");
         }
         assert_eq!(written(&plain, Encoding::Json), json.as_bytes(), "{name}, untouched");
+        fuzz_transcode(&[&[0], json.as_bytes()].concat());
+        fuzz_transcode(&[&[1], &bytes[..]].concat());
         assert_eq!(written(&packed, Encoding::MsgPack), bytes, "{name}, untouched");
     }
     for RefusedCase { name, json, msgpack_hex, fault } in file.refused {
@@ -268,6 +273,7 @@ fn topics_keep_the_grammar_of_the_vectors() {
     for TopicMatch { pattern, name, matches } in file.matches {
         let parsed = Pattern::parse(&pattern).expect(&pattern);
         assert_eq!(parsed.matches(&name), matches, "{pattern} and {name}");
+        fuzz_topic_pattern(format!("{pattern}\n{name}").as_bytes());
     }
 }
 
