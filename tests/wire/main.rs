@@ -1,0 +1,23 @@
+//! The outside contract, held to the real server by clients over real sockets.
+//!
+//! Each file is a behaviour. They are one program, so that it is linked once and the clients that they
+//! share are seen whole.
+
+#![cfg(feature = "server")]
+
+mod bad_data;
+mod bad_input;
+mod client;
+mod commands;
+mod data;
+mod delivery;
+mod framing;
+mod handshake;
+mod http;
+mod http_api;
+mod lifecycle;
+mod origin;
+mod raw;
+#[path = "../support/server.rs"]
+mod server;
+mod slow;
