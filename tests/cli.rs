@@ -52,11 +52,6 @@ impl Running {
         Running { child, out, err }
     }
 
-    #[track_caller]
-    fn expect(&self, line: &str) {
-        assert_eq!(self.out.recv_timeout(PATIENCE).as_deref(), Ok(line));
-    }
-
     /// Reads standard error up to the line.
     #[track_caller]
     fn await_error(&self, line: &str) {
