@@ -22,18 +22,12 @@ fn reading(c: &mut Criterion) {
         group.throughput(Throughput::Elements(messages as u64));
         group.bench_function(BenchmarkId::new("reader", payload_bytes), |b| {
             b.iter(|| {
-                assert_eq!(
-                    finish(read_all(black_box(&stream))),
-                    messages * payload_bytes
-                );
+                assert_eq!(finish(read_all(black_box(&stream))), messages * payload_bytes);
             });
         });
         group.bench_function(BenchmarkId::new("bare", payload_bytes), |b| {
             b.iter(|| {
-                assert_eq!(
-                    finish(read_all_bare(black_box(&stream))),
-                    messages * payload_bytes
-                );
+                assert_eq!(finish(read_all_bare(black_box(&stream))), messages * payload_bytes);
             });
         });
     }
@@ -41,10 +35,7 @@ fn reading(c: &mut Criterion) {
 }
 
 async fn read_all(stream: &[u8]) -> usize {
-    let limits = ReadLimits {
-        message_bytes_max: 1 << 20,
-        fragments_max: 16,
-    };
+    let limits = ReadLimits { message_bytes_max: 1 << 20, fragments_max: 16 };
     let mut reader = Reader::new(stream, limits);
     let mut bytes = 0;
     loop {

@@ -228,7 +228,9 @@ impl<R: AsyncRead + Unpin> AsyncRead for Gate<R> {
                 return Poll::Ready(Ok(()));
             }
             if let Some(violation) = gate.violation {
-                return Poll::Ready(if buf.filled().len() > start { Ok(()) } else { Err(violation.into()) });
+                // It stands behind all that was handed on, and nothing else is held.
+                debug_assert_eq!(buf.filled().len(), start);
+                return Poll::Ready(Err(violation.into()));
             }
             let read = gate.fill(cx, buf);
             if buf.filled().len() > start {
