@@ -132,8 +132,7 @@ mod tests {
 
     #[test]
     fn no_command_means_serve() {
-        let arguments =
-            parse("fanfare --demo --listen 127.0.0.1:0 --listen [::1]:0").expect("right");
+        let arguments = parse("fanfare --demo --listen 127.0.0.1:0 --listen [::1]:0").expect("right");
         assert!(arguments.command.is_none());
         assert!(arguments.serve.demo);
         assert_eq!(arguments.serve.listen, ["127.0.0.1:0", "[::1]:0"]);
@@ -144,18 +143,12 @@ mod tests {
 
     #[test]
     fn data_may_be_a_negative_number_and_flags_may_follow() {
-        let Some(Command::Pub(arguments)) = parse("fanfare pub t -5 --format msgpack")
-            .expect("right")
-            .command
-        else {
+        let Some(Command::Pub(arguments)) = parse("fanfare pub t -5 --format msgpack").expect("right").command else {
             panic!("another command");
         };
         assert_eq!(arguments.data.as_deref(), Some("-5"));
         assert_eq!(arguments.server.format, super::Format::Msgpack);
-        let Some(Command::Pub(arguments)) = parse("fanfare pub t --url http://a:1")
-            .expect("right")
-            .command
-        else {
+        let Some(Command::Pub(arguments)) = parse("fanfare pub t --url http://a:1").expect("right").command else {
             panic!("another command");
         };
         assert_eq!(arguments.data, None);
@@ -164,13 +157,7 @@ mod tests {
 
     #[test]
     fn what_is_missing_is_refused() {
-        for wrong in [
-            "fanfare sub",
-            "fanfare pub",
-            "fanfare check",
-            "fanfare nonsense",
-            "fanfare sub a --format xml",
-        ] {
+        for wrong in ["fanfare sub", "fanfare pub", "fanfare check", "fanfare nonsense", "fanfare sub a --format xml"] {
             assert!(parse(wrong).is_err(), "{wrong}");
         }
     }

@@ -11,10 +11,7 @@ use super::{environment, say};
 /// Prints each problem on a line of standard error, or that there is none.
 pub(crate) fn check(arguments: &CheckArguments) -> ExitCode {
     let path = arguments.config.display();
-    let flags = Flags {
-        insecure_open: arguments.insecure_open,
-        ..Flags::default()
-    };
+    let flags = Flags { insecure_open: arguments.insecure_open, ..Flags::default() };
     let config = match Config::load(Some(&arguments.config), environment(), &flags) {
         Ok(config) => config,
         Err(errors) => {

@@ -85,9 +85,7 @@ impl Refused {
         struct Body {
             error: Refused,
         }
-        serde_json::from_slice(body)
-            .ok()
-            .map(|Body { error }| error)
+        serde_json::from_slice(body).ok().map(|Body { error }| error)
     }
 
     /// Whether the same command may succeed later, by the word of the server.
@@ -115,15 +113,9 @@ mod tests {
 
     #[test]
     fn messages_and_gaps_are_shown_as_they_are() {
-        let deep = format!(
-            r#"{{"type":"message","topic":"a","offset":1,"data":{}{}}}"#,
-            "[".repeat(128),
-            "]".repeat(128)
-        );
-        for json in [
-            r#"{"topic":"a","type":"gap","from":1,"to":2}"#,
-            deep.as_str(),
-        ] {
+        let deep =
+            format!(r#"{{"type":"message","topic":"a","offset":1,"data":{}{}}}"#, "[".repeat(128), "]".repeat(128));
+        for json in [r#"{"topic":"a","type":"gap","from":1,"to":2}"#, deep.as_str()] {
             let event = Event::parse(json.to_owned()).expect("an event");
             assert!(matches!(event, Event::Shown(shown) if shown == json));
         }
@@ -131,10 +123,7 @@ mod tests {
 
     #[test]
     fn a_later_server_may_say_more() {
-        assert!(matches!(
-            Event::parse(r#"{"type":"new"}"#.to_owned()),
-            Ok(Event::Other)
-        ));
+        assert!(matches!(Event::parse(r#"{"type":"new"}"#.to_owned()), Ok(Event::Other)));
         assert!(Event::parse("[]".to_owned()).is_err());
         assert!(Event::parse("{}".to_owned()).is_err());
     }
@@ -147,8 +136,7 @@ mod tests {
         };
         assert_eq!(refused.to_string(), "a..b: bad_topic: a segment is empty");
         assert!(!refused.is_temporary());
-        let refused = Refused::from_http(br#"{"error":{"code":"overloaded","message":"full"}}"#)
-            .expect("ours");
+        let refused = Refused::from_http(br#"{"error":{"code":"overloaded","message":"full"}}"#).expect("ours");
         assert_eq!(refused.to_string(), "overloaded: full");
         assert!(refused.is_temporary());
         assert!(Refused::from_http(b"<html>").is_none());

@@ -42,9 +42,7 @@ const LINES_AHEAD: usize = 64;
 fn next(input: &mut impl BufRead, bytes_max: usize) -> Result<Option<String>, LineError> {
     let mut line = Vec::new();
     // One more than may come and two for its end, so that a line of exactly so many bytes passes.
-    let bytes = u64::try_from(bytes_max)
-        .unwrap_or(u64::MAX)
-        .saturating_add(3);
+    let bytes = u64::try_from(bytes_max).unwrap_or(u64::MAX).saturating_add(3);
     if io::Read::take(&mut *input, bytes).read_until(b'\n', &mut line)? == 0 {
         return Ok(None);
     }
@@ -71,10 +69,7 @@ mod tests {
     fn lines_come_without_their_ends() {
         let mut input: &[u8] = b"one\ntwo\r\n\nlast";
         for expected in ["one", "two", "", "last"] {
-            assert_eq!(
-                next(&mut input, 4).expect("right").as_deref(),
-                Some(expected)
-            );
+            assert_eq!(next(&mut input, 4).expect("right").as_deref(), Some(expected));
         }
         assert!(next(&mut input, 4).expect("right").is_none());
     }
@@ -82,10 +77,7 @@ mod tests {
     #[test]
     fn a_line_that_never_ends_is_refused_before_it_is_held() {
         let mut endless = std::io::BufReader::new(std::io::repeat(b'a'));
-        assert!(matches!(
-            next(&mut endless, 10),
-            Err(LineError::TooLong(10))
-        ));
+        assert!(matches!(next(&mut endless, 10), Err(LineError::TooLong(10))));
     }
 
     #[test]

@@ -90,10 +90,7 @@ fn value(input: &mut &[u8], out: &mut Vec<u8>, depth: usize) -> Result<(), NotAn
 }
 
 fn text(input: &mut &[u8], marker: Marker, out: &mut Vec<u8>) -> Result<(), NotAnEvent> {
-    if !matches!(
-        marker,
-        Marker::FixStr(_) | Marker::Str8 | Marker::Str16 | Marker::Str32
-    ) {
+    if !matches!(marker, Marker::FixStr(_) | Marker::Str8 | Marker::Str16 | Marker::Str32) {
         return Err(NotAnEvent);
     }
     let text = std::str::from_utf8(slice(input, marker)?).map_err(|_| NotAnEvent)?;
@@ -105,10 +102,7 @@ fn number(out: &mut Vec<u8>, number: impl std::fmt::Display) {
 }
 
 /// The shortest text that reads back as the same number of the same width.
-fn float(
-    out: &mut Vec<u8>,
-    float: impl serde::Serialize + Into<f64> + Copy,
-) -> Result<(), NotAnEvent> {
+fn float(out: &mut Vec<u8>, float: impl serde::Serialize + Into<f64> + Copy) -> Result<(), NotAnEvent> {
     if !float.into().is_finite() {
         return Err(NotAnEvent);
     }
@@ -134,10 +128,7 @@ fn slice<'a>(input: &mut &'a [u8], marker: Marker) -> Result<&'a [u8], NotAnEven
     Ok(head)
 }
 
-fn take<'a, T, E>(
-    input: &mut &'a [u8],
-    read: impl FnOnce(&mut &'a [u8]) -> Result<T, E>,
-) -> Result<T, NotAnEvent> {
+fn take<'a, T, E>(input: &mut &'a [u8], read: impl FnOnce(&mut &'a [u8]) -> Result<T, E>) -> Result<T, NotAnEvent> {
     read(input).map_err(|_| NotAnEvent)
 }
 
@@ -147,10 +138,7 @@ mod tests {
 
     #[test]
     fn line_ends_between_tokens_go() {
-        assert_eq!(
-            from_json("{\r\n\"a\":\"\\n\"\n}".to_owned()),
-            "{  \"a\":\"\\n\" }"
-        );
+        assert_eq!(from_json("{\r\n\"a\":\"\\n\"\n}".to_owned()), "{  \"a\":\"\\n\" }");
     }
 
     #[test]
@@ -162,14 +150,8 @@ mod tests {
         check(b"\x92\xc3\xc2", "[true,false]");
         check(b"\x7f", "127");
         check(b"\xff", "-1");
-        check(
-            b"\xcf\xff\xff\xff\xff\xff\xff\xff\xff",
-            "18446744073709551615",
-        );
-        check(
-            b"\xd3\x80\x00\x00\x00\x00\x00\x00\x00",
-            "-9223372036854775808",
-        );
+        check(b"\xcf\xff\xff\xff\xff\xff\xff\xff\xff", "18446744073709551615");
+        check(b"\xd3\x80\x00\x00\x00\x00\x00\x00\x00", "-9223372036854775808");
         check(b"\xcc\x80", "128");
         check(b"\xcd\x01\x00", "256");
         check(b"\xce\x00\x01\x00\x00", "65536");

@@ -44,9 +44,7 @@ fn serve(arguments: ServeArguments) -> ExitCode {
     let flags = Flags {
         listen: arguments.listen,
         insecure_open: arguments.insecure_open,
-        log: env::var("FANFARE_LOG")
-            .ok()
-            .filter(|level| !level.is_empty()),
+        log: env::var("FANFARE_LOG").ok().filter(|level| !level.is_empty()),
     };
     let config = match Config::load(arguments.config.as_deref(), environment(), &flags) {
         Ok(config) => config,
@@ -64,10 +62,7 @@ fn serve(arguments: ServeArguments) -> ExitCode {
 
 /// Runs a client command. One thread is enough for one connection.
 fn to_the_end(command: impl Future<Output = ExitCode>) -> ExitCode {
-    match tokio::runtime::Builder::new_current_thread()
-        .enable_all()
-        .build()
-    {
+    match tokio::runtime::Builder::new_current_thread().enable_all().build() {
         Ok(runtime) => runtime.block_on(command),
         Err(error) => {
             complain(format_args!("cannot start: {error}"));

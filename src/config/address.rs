@@ -8,10 +8,9 @@ use super::error::Fault;
 pub(crate) fn check(address: &str) -> Result<(), Fault> {
     match split(address) {
         Some(_) => Ok(()),
-        None => Err(Fault::value(
-            "HOST:PORT such as 127.0.0.1:7070, [::1]:7070 or localhost:7070",
-            format!("{address:?}"),
-        )),
+        None => {
+            Err(Fault::value("HOST:PORT such as 127.0.0.1:7070, [::1]:7070 or localhost:7070", format!("{address:?}")))
+        }
     }
 }
 
@@ -29,28 +28,20 @@ pub(crate) fn check_host(name: &str) -> Result<(), Fault> {
     if is_name(name) {
         Ok(())
     } else {
-        Err(Fault::value(
-            "a host name without scheme and port, such as push.example.org",
-            format!("{name:?}"),
-        ))
+        Err(Fault::value("a host name without scheme and port, such as push.example.org", format!("{name:?}")))
     }
 }
 
 /// Refuses what a browser never sends as `Origin`: it would be compared in vain for ever.
 pub(crate) fn check_origin(origin: &str) -> Result<(), Fault> {
     let right = match origin.split_once("://") {
-        Some(("http" | "https", authority)) => {
-            is_name(authority) || split(authority).is_some() || is_ip(authority)
-        }
+        Some(("http" | "https", authority)) => is_name(authority) || split(authority).is_some() || is_ip(authority),
         _ => false,
     };
     if right {
         Ok(())
     } else {
-        Err(Fault::value(
-            "an origin without path, such as https://app.example.org",
-            format!("{origin:?}"),
-        ))
+        Err(Fault::value("an origin without path, such as https://app.example.org", format!("{origin:?}")))
     }
 }
 
@@ -84,12 +75,7 @@ fn split(address: &str) -> Option<(Host<'_>, u16)> {
 }
 
 fn is_ip(authority: &str) -> bool {
-    authority
-        .strip_prefix('[')
-        .and_then(|inner| inner.strip_suffix(']'))
-        .unwrap_or(authority)
-        .parse::<IpAddr>()
-        .is_ok()
+    authority.strip_prefix('[').and_then(|inner| inner.strip_suffix(']')).unwrap_or(authority).parse::<IpAddr>().is_ok()
 }
 
 /// RFC 1123, 2.1: letters, digits and hyphens between dots. The underscore is no host name by that
@@ -97,10 +83,7 @@ fn is_ip(authority: &str) -> bool {
 fn is_name(name: &str) -> bool {
     name.len() <= 253
         && name.split('.').all(|label| {
-            !label.is_empty()
-                && label
-                    .bytes()
-                    .all(|byte| byte.is_ascii_alphanumeric() || byte == b'-' || byte == b'_')
+            !label.is_empty() && label.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'-' || byte == b'_')
         })
 }
 
@@ -110,13 +93,7 @@ mod tests {
 
     #[test]
     fn addresses_are_host_and_port() {
-        for right in [
-            "127.0.0.1:0",
-            "0.0.0.0:80",
-            "[::]:7070",
-            "localhost:7070",
-            "db_1.internal:65535",
-        ] {
+        for right in ["127.0.0.1:0", "0.0.0.0:80", "[::]:7070", "localhost:7070", "db_1.internal:65535"] {
             assert!(check(right).is_ok(), "{right}");
         }
         for wrong in [
@@ -139,23 +116,12 @@ mod tests {
 
     #[test]
     fn loopback_is_told_from_the_rest() {
-        for near in [
-            "127.0.0.1:1",
-            "127.9.9.9:1",
-            "[::1]:1",
-            "[::ffff:127.0.0.1]:1",
-            "LocalHost:1",
-        ] {
+        for near in ["127.0.0.1:1", "127.9.9.9:1", "[::1]:1", "[::ffff:127.0.0.1]:1", "LocalHost:1"] {
             assert!(is_loopback(near), "{near}");
         }
-        for far in [
-            "0.0.0.0:1",
-            "[::]:1",
-            "10.0.0.1:1",
-            "[::ffff:10.0.0.1]:1",
-            "example.org:1",
-            "localhost.example.org:1",
-        ] {
+        for far in
+            ["0.0.0.0:1", "[::]:1", "10.0.0.1:1", "[::ffff:10.0.0.1]:1", "example.org:1", "localhost.example.org:1"]
+        {
             assert!(!is_loopback(far), "{far}");
         }
     }
@@ -176,24 +142,12 @@ mod tests {
 
     #[test]
     fn origins_have_a_scheme_and_no_path() {
-        for right in [
-            "https://a.example",
-            "http://localhost:3000",
-            "http://127.0.0.1",
-            "http://[::1]:80",
-            "http://[::1]",
-        ] {
+        for right in
+            ["https://a.example", "http://localhost:3000", "http://127.0.0.1", "http://[::1]:80", "http://[::1]"]
+        {
             assert!(check_origin(right).is_ok(), "{right}");
         }
-        for wrong in [
-            "a.example",
-            "https://a.example/",
-            "null",
-            "*",
-            "ftp://a",
-            "https://",
-            "https://a:b",
-        ] {
+        for wrong in ["a.example", "https://a.example/", "null", "*", "ftp://a", "https://", "https://a:b"] {
             assert!(check_origin(wrong).is_err(), "{wrong}");
         }
     }

@@ -17,24 +17,14 @@ pub(crate) fn read(
     config: &mut Config,
     problems: &mut Vec<Problem>,
 ) {
-    let mut settings: Vec<(String, String)> = variables
-        .filter(|(name, _)| {
-            name.strip_prefix("FANFARE_")
-                .is_some_and(|rest| rest.contains("__"))
-        })
-        .collect();
+    let mut settings: Vec<(String, String)> =
+        variables.filter(|(name, _)| name.strip_prefix("FANFARE_").is_some_and(|rest| rest.contains("__"))).collect();
     // The environment has no order of its own, and what is reported should not change by itself.
     settings.sort();
     for (name, text) in settings {
-        let key = name["FANFARE_".len()..]
-            .replace("__", ".")
-            .to_ascii_lowercase();
+        let key = name["FANFARE_".len()..].replace("__", ".").to_ascii_lowercase();
         for fault in set(&key, &text, config) {
-            problems.push(Problem {
-                place: Place::Variable(name.clone()),
-                key: Some(key.clone()),
-                fault,
-            });
+            problems.push(Problem { place: Place::Variable(name.clone()), key: Some(key.clone()), fault });
         }
     }
 }
@@ -74,25 +64,15 @@ fn list(text: &str) -> Result<Given, Fault> {
                 Some(value) => Ok(Given::from_toml(value).it),
                 None => Ok(Given::List(Vec::new())),
             },
-            Err(_) => Err(Fault::value(
-                r#"a list such as a,b or ["a", "b"]"#,
-                format!("{text:?}"),
-            )),
+            Err(_) => Err(Fault::value(r#"a list such as a,b or ["a", "b"]"#, format!("{text:?}"))),
         };
     }
-    let items = text
-        .split(',')
-        .map(str::trim)
-        .filter(|item| !item.is_empty());
-    let items = items.map(|item| At {
-        start: 0,
-        it: Given::Text(item.to_owned()),
-    });
+    let items = text.split(',').map(str::trim).filter(|item| !item.is_empty());
+    let items = items.map(|item| At { start: 0, it: Given::Text(item.to_owned()) });
     Ok(Given::List(items.collect()))
 }
 
 /// Whether the bracket at the start is that of an IPv6 address, as in `[::1]:7070`.
 fn is_bracketed_address(text: &str) -> bool {
-    text.split_once("]:")
-        .is_some_and(|(inner, _)| !inner.contains(['"', '\'', ' ']))
+    text.split_once("]:").is_some_and(|(inner, _)| !inner.contains(['"', '\'', ' ']))
 }

@@ -68,29 +68,20 @@ pub(crate) struct OpenToAll(pub(crate) String);
 
 impl Place {
     pub(crate) fn file(path: &Path, line: Option<usize>) -> Place {
-        Place::File {
-            path: path.to_owned(),
-            line,
-        }
+        Place::File { path: path.to_owned(), line }
     }
 }
 
 impl Fault {
     pub(crate) fn value(expected: impl Into<String>, found: impl Into<String>) -> Fault {
-        Fault::Value {
-            expected: expected.into(),
-            found: found.into(),
-        }
+        Fault::Value { expected: expected.into(), found: found.into() }
     }
 }
 
 impl fmt::Display for Place {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Place::File {
-                path,
-                line: Some(line),
-            } => write!(f, "{}:{line}", path.display()),
+            Place::File { path, line: Some(line) } => write!(f, "{}:{line}", path.display()),
             Place::File { path, line: None } => write!(f, "{}", path.display()),
             Place::Variable(name) => f.write_str(name),
             Place::Flag(name) => f.write_str(name),

@@ -14,11 +14,7 @@ use super::{Config, TopicRule};
 /// Takes over what `text` says, and adds what is wrong with it to `problems`.
 pub(crate) fn read(text: &str, path: &Path, config: &mut Config, problems: &mut Vec<Problem>) {
     let first = problems.len();
-    let mut reader = Reader {
-        text,
-        path,
-        problems,
-    };
+    let mut reader = Reader { text, path, problems };
     let (table, errors) = DeTable::parse_recoverable(text);
     for error in errors {
         let start = error.span().map(|span| span.start);
@@ -42,12 +38,7 @@ struct Reader<'a> {
 }
 
 impl Reader<'_> {
-    fn top_level(
-        &mut self,
-        key: &Spanned<DeString<'_>>,
-        value: &Spanned<DeValue<'_>>,
-        config: &mut Config,
-    ) {
+    fn top_level(&mut self, key: &Spanned<DeString<'_>>, value: &Spanned<DeValue<'_>>, config: &mut Config) {
         let name = key.get_ref().as_ref();
         match value.get_ref() {
             DeValue::Array(rules) if name == "topics" => self.rules(rules, config),
@@ -85,11 +76,7 @@ impl Reader<'_> {
             let start = rule.span().start;
             let DeValue::Table(table) = rule.get_ref() else {
                 let found = Given::from_toml(rule).it.describe();
-                self.refuse(
-                    Some(start),
-                    Some("topics".to_owned()),
-                    Fault::value("a table", found),
-                );
+                self.refuse(Some(start), Some("topics".to_owned()), Fault::value("a table", found));
                 continue;
             };
             let mut draft = Draft::default();
@@ -103,16 +90,9 @@ impl Reader<'_> {
                 }
                 continue;
             };
-            let same = config
-                .topics
-                .iter()
-                .position(|rule| rule.pattern == pattern);
+            let same = config.topics.iter().position(|rule| rule.pattern == pattern);
             if let Some(index) = same {
-                self.refuse(
-                    Some(start),
-                    Some("topics.pattern".to_owned()),
-                    Fault::SamePattern(lines[index]),
-                );
+                self.refuse(Some(start), Some("topics.pattern".to_owned()), Fault::SamePattern(lines[index]));
                 continue;
             }
             lines.push(self.line(start));
@@ -135,11 +115,7 @@ impl Reader<'_> {
     ) {
         let Some(setting) = settings.iter().find(|setting| setting.key == full) else {
             let (nearest, close) = nearest(&full, schema::keys());
-            self.refuse(
-                Some(key.span().start),
-                Some(full),
-                Fault::Unknown { nearest, close },
-            );
+            self.refuse(Some(key.span().start), Some(full), Fault::Unknown { nearest, close });
             return;
         };
         let field: &Field<T> = &setting.field;
@@ -153,11 +129,7 @@ impl Reader<'_> {
 
     fn refuse(&mut self, start: Option<usize>, key: Option<String>, fault: Fault) {
         let line = start.map(|start| self.line(start));
-        self.problems.push(Problem {
-            place: Place::file(self.path, line),
-            key,
-            fault,
-        });
+        self.problems.push(Problem { place: Place::file(self.path, line), key, fault });
     }
 
     fn line(&self, start: usize) -> usize {

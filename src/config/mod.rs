@@ -192,11 +192,7 @@ impl Config {
         }
         environment::read(environment, &mut config, &mut problems);
         flags.apply(&mut config, &mut problems);
-        if problems.is_empty() {
-            Ok(config)
-        } else {
-            Err(ConfigErrors(problems))
-        }
+        if problems.is_empty() { Ok(config) } else { Err(ConfigErrors(problems)) }
     }
 
     /// Refuses a server that anybody on the network could use.
@@ -212,12 +208,7 @@ impl Config {
         if self.server.insecure_open {
             return Ok(());
         }
-        match self
-            .server
-            .listen
-            .iter()
-            .find(|address| !is_loopback(address))
-        {
+        match self.server.listen.iter().find(|address| !is_loopback(address)) {
             Some(address) => Err(OpenToAll(address.clone())),
             None => Ok(()),
         }
@@ -227,11 +218,7 @@ impl Config {
 impl Flags {
     fn apply(&self, config: &mut Config, problems: &mut Vec<Problem>) {
         let mut refuse = |flag: &'static str, key: &str, fault| {
-            problems.push(Problem {
-                place: Place::Flag(flag),
-                key: Some(key.to_owned()),
-                fault,
-            });
+            problems.push(Problem { place: Place::Flag(flag), key: Some(key.to_owned()), fault });
         };
         for address in &self.listen {
             if let Err(fault) = address::check(address) {
@@ -284,38 +271,24 @@ impl Default for Limits {
 
 impl Default for KeepAlive {
     fn default() -> Self {
-        KeepAlive {
-            heartbeat_ms: 25_000,
-            timeout_ms: 20_000,
-        }
+        KeepAlive { heartbeat_ms: 25_000, timeout_ms: 20_000 }
     }
 }
 
 impl Default for Drain {
     fn default() -> Self {
-        Drain {
-            spread_ms: 5_000,
-            deadline_ms: 10_000,
-        }
+        Drain { spread_ms: 5_000, deadline_ms: 10_000 }
     }
 }
 
 impl Default for History {
     fn default() -> Self {
-        History {
-            entries: 256,
-            bytes: 256 * 1024,
-            age_ms: 300_000,
-            linger_ms: 60_000,
-        }
+        History { entries: 256, bytes: 256 * 1024, age_ms: 300_000, linger_ms: 60_000 }
     }
 }
 
 impl Default for Log {
     fn default() -> Self {
-        Log {
-            format: LogFormat::Auto,
-            level: "info".to_owned(),
-        }
+        Log { format: LogFormat::Auto, level: "info".to_owned() }
     }
 }

@@ -4,10 +4,7 @@
 ///
 /// A key that is right but for its section counts as near: `limits.heartbeat_ms` means
 /// `keep_alive.heartbeat_ms`, though few of their letters agree.
-pub(crate) fn nearest(
-    key: &str,
-    known: impl Iterator<Item = &'static str>,
-) -> (&'static str, bool) {
+pub(crate) fn nearest(key: &str, known: impl Iterator<Item = &'static str>) -> (&'static str, bool) {
     let last = |key: &str| key.rsplit('.').next().unwrap_or_default().to_owned();
     let name = last(key);
     let best = known

@@ -21,25 +21,13 @@ pub(crate) struct Setting<T: 'static> {
 /// The type of a setting, and the place of `T` it goes to. Places are asked for only to be filled.
 pub(crate) enum Field<T: 'static> {
     /// A number of things or bytes.
-    Count {
-        range: RangeInclusive<usize>,
-        of: fn(&mut T) -> &mut usize,
-    },
+    Count { range: RangeInclusive<usize>, of: fn(&mut T) -> &mut usize },
     /// A time.
-    Millis {
-        range: RangeInclusive<u64>,
-        of: fn(&mut T) -> &mut u64,
-    },
+    Millis { range: RangeInclusive<u64>, of: fn(&mut T) -> &mut u64 },
     /// A word or a name.
-    Text {
-        put: fn(&mut T, &str) -> Result<(), Fault>,
-    },
+    Text { put: fn(&mut T, &str) -> Result<(), Fault> },
     /// A list of those. `least` is the number of items it cannot do with less than.
-    List {
-        least: usize,
-        check: fn(&str) -> Result<(), Fault>,
-        of: fn(&mut T) -> &mut Vec<String>,
-    },
+    List { least: usize, check: fn(&str) -> Result<(), Fault>, of: fn(&mut T) -> &mut Vec<String> },
 }
 
 /// A rule while it is being read, before it is known whether it has a pattern.
@@ -62,68 +50,32 @@ const COUNT_MAX: usize = 1_000_000_000;
 /// Every key outside the rules, in the order of `config/fanfare.toml`.
 pub(crate) const SETTINGS: &[Setting<Config>] = &[
     list("server.listen", 1, address::check, |c| &mut c.server.listen),
-    list("server.hosts", 0, address::check_host, |c| {
-        &mut c.server.hosts
-    }),
-    list("server.origins", 0, address::check_origin, |c| {
-        &mut c.server.origins
-    }),
+    list("server.hosts", 0, address::check_host, |c| &mut c.server.hosts),
+    list("server.origins", 0, address::check_origin, |c| &mut c.server.origins),
     count("server.threads", 0..=1024, |c| &mut c.server.threads),
-    count("limits.connections", 1..=COUNT_MAX, |c| {
-        &mut c.limits.connections
-    }),
-    count("limits.message_bytes", 1..=MESSAGE_BYTES_MAX, |c| {
-        &mut c.limits.message_bytes
-    }),
-    count("limits.batch_items", 1..=COUNT_MAX, |c| {
-        &mut c.limits.batch_items
-    }),
-    count("limits.subscriptions_per_connection", 1..=COUNT_MAX, |c| {
-        &mut c.limits.subscriptions_per_connection
-    }),
+    count("limits.connections", 1..=COUNT_MAX, |c| &mut c.limits.connections),
+    count("limits.message_bytes", 1..=MESSAGE_BYTES_MAX, |c| &mut c.limits.message_bytes),
+    count("limits.batch_items", 1..=COUNT_MAX, |c| &mut c.limits.batch_items),
+    count("limits.subscriptions_per_connection", 1..=COUNT_MAX, |c| &mut c.limits.subscriptions_per_connection),
     count("limits.topics", 1..=COUNT_MAX, |c| &mut c.limits.topics),
     // A reply that does not fit would never be sent: the longest, an error that repeats a topic,
     // stays well below this.
-    count("limits.control_lane_bytes", 4096..=BYTES_MAX, |c| {
-        &mut c.limits.control_lane_bytes
-    }),
-    count("limits.retained_bytes", 1..=BYTES_MAX, |c| {
-        &mut c.limits.retained_bytes
-    }),
-    count("limits.behind_topics", 1..=COUNT_MAX, |c| {
-        &mut c.limits.behind_topics
-    }),
-    millis("limits.header_ms", 1..=MILLIS_MAX, |c| {
-        &mut c.limits.header_ms
-    }),
-    count("limits.http_body_bytes", 1..=MESSAGE_BYTES_MAX, |c| {
-        &mut c.limits.http_body_bytes
-    }),
-    count("limits.malformed_in_a_row", 1..=COUNT_MAX, |c| {
-        &mut c.limits.malformed_in_a_row
-    }),
-    millis("limits.publish_wait_ms", 0..=MILLIS_MAX, |c| {
-        &mut c.limits.publish_wait_ms
-    }),
+    count("limits.control_lane_bytes", 4096..=BYTES_MAX, |c| &mut c.limits.control_lane_bytes),
+    count("limits.retained_bytes", 1..=BYTES_MAX, |c| &mut c.limits.retained_bytes),
+    count("limits.behind_topics", 1..=COUNT_MAX, |c| &mut c.limits.behind_topics),
+    millis("limits.header_ms", 1..=MILLIS_MAX, |c| &mut c.limits.header_ms),
+    count("limits.http_body_bytes", 1..=MESSAGE_BYTES_MAX, |c| &mut c.limits.http_body_bytes),
+    count("limits.malformed_in_a_row", 1..=COUNT_MAX, |c| &mut c.limits.malformed_in_a_row),
+    millis("limits.publish_wait_ms", 0..=MILLIS_MAX, |c| &mut c.limits.publish_wait_ms),
     // Below ten milliseconds a server would do little but ping.
-    millis("keep_alive.heartbeat_ms", 10..=MILLIS_MAX, |c| {
-        &mut c.keep_alive.heartbeat_ms
-    }),
-    millis("keep_alive.timeout_ms", 10..=MILLIS_MAX, |c| {
-        &mut c.keep_alive.timeout_ms
-    }),
-    millis("drain.spread_ms", 0..=MILLIS_MAX, |c| {
-        &mut c.drain.spread_ms
-    }),
-    millis("drain.deadline_ms", 0..=MILLIS_MAX, |c| {
-        &mut c.drain.deadline_ms
-    }),
+    millis("keep_alive.heartbeat_ms", 10..=MILLIS_MAX, |c| &mut c.keep_alive.heartbeat_ms),
+    millis("keep_alive.timeout_ms", 10..=MILLIS_MAX, |c| &mut c.keep_alive.timeout_ms),
+    millis("drain.spread_ms", 0..=MILLIS_MAX, |c| &mut c.drain.spread_ms),
+    millis("drain.deadline_ms", 0..=MILLIS_MAX, |c| &mut c.drain.deadline_ms),
     count("history.entries", 0..=COUNT_MAX, |c| &mut c.history.entries),
     count("history.bytes", 0..=BYTES_MAX, |c| &mut c.history.bytes),
     millis("history.age_ms", 0..=MILLIS_MAX, |c| &mut c.history.age_ms),
-    millis("history.linger_ms", 0..=MILLIS_MAX, |c| {
-        &mut c.history.linger_ms
-    }),
+    millis("history.linger_ms", 0..=MILLIS_MAX, |c| &mut c.history.linger_ms),
     text("log.format", |c, v| {
         c.log.format = match v {
             "auto" => LogFormat::Auto,
@@ -147,20 +99,11 @@ pub(crate) const RULE_SETTINGS: &[Setting<Draft>] = &[
             rule.pattern = Some(filter);
             Ok(())
         }
-        Err(error) => Err(Fault::value(
-            "a topic or pattern",
-            format!("{v:?}: {error}"),
-        )),
+        Err(error) => Err(Fault::value("a topic or pattern", format!("{v:?}: {error}"))),
     }),
-    count("topics.history_entries", 0..=COUNT_MAX, |rule| {
-        rule.history_entries.insert(0)
-    }),
-    count("topics.history_bytes", 0..=BYTES_MAX, |rule| {
-        rule.history_bytes.insert(0)
-    }),
-    millis("topics.history_age_ms", 0..=MILLIS_MAX, |rule| {
-        rule.history_age_ms.insert(0)
-    }),
+    count("topics.history_entries", 0..=COUNT_MAX, |rule| rule.history_entries.insert(0)),
+    count("topics.history_bytes", 0..=BYTES_MAX, |rule| rule.history_bytes.insert(0)),
+    millis("topics.history_age_ms", 0..=MILLIS_MAX, |rule| rule.history_age_ms.insert(0)),
 ];
 
 /// Every known key, rules included.
@@ -171,10 +114,7 @@ pub(crate) fn keys() -> impl Iterator<Item = &'static str> {
 
 /// Whether some key begins with `section` and a dot.
 pub(crate) fn is_section(section: &str) -> bool {
-    SETTINGS
-        .iter()
-        .filter_map(|setting| setting.key.strip_prefix(section))
-        .any(|rest| rest.starts_with('.'))
+    SETTINGS.iter().filter_map(|setting| setting.key.strip_prefix(section)).any(|rest| rest.starts_with('.'))
 }
 
 /// Refuses what is neither a level nor a list of `TARGET=LEVEL`.
@@ -187,9 +127,7 @@ pub(crate) fn check_log_level(filter: &str) -> Result<(), Fault> {
     let right = filter.split(',').all(|part| match part.split_once('=') {
         None => is_level(part),
         Some((target, level)) => {
-            let word = |byte: u8| {
-                byte.is_ascii_alphanumeric() || matches!(byte, b'_' | b'-' | b':' | b'.')
-            };
+            let word = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'_' | b'-' | b':' | b'.');
             !target.is_empty() && target.bytes().all(word) && is_level(level)
         }
     });
@@ -203,33 +141,16 @@ pub(crate) fn check_log_level(filter: &str) -> Result<(), Fault> {
     }
 }
 
-const fn count<T>(
-    key: &'static str,
-    range: RangeInclusive<usize>,
-    of: fn(&mut T) -> &mut usize,
-) -> Setting<T> {
-    Setting {
-        key,
-        field: Field::Count { range, of },
-    }
+const fn count<T>(key: &'static str, range: RangeInclusive<usize>, of: fn(&mut T) -> &mut usize) -> Setting<T> {
+    Setting { key, field: Field::Count { range, of } }
 }
 
-const fn millis<T>(
-    key: &'static str,
-    range: RangeInclusive<u64>,
-    of: fn(&mut T) -> &mut u64,
-) -> Setting<T> {
-    Setting {
-        key,
-        field: Field::Millis { range, of },
-    }
+const fn millis<T>(key: &'static str, range: RangeInclusive<u64>, of: fn(&mut T) -> &mut u64) -> Setting<T> {
+    Setting { key, field: Field::Millis { range, of } }
 }
 
 const fn text<T>(key: &'static str, put: fn(&mut T, &str) -> Result<(), Fault>) -> Setting<T> {
-    Setting {
-        key,
-        field: Field::Text { put },
-    }
+    Setting { key, field: Field::Text { put } }
 }
 
 const fn list<T>(
@@ -238,8 +159,5 @@ const fn list<T>(
     check: fn(&str) -> Result<(), Fault>,
     of: fn(&mut T) -> &mut Vec<String>,
 ) -> Setting<T> {
-    Setting {
-        key,
-        field: Field::List { least, check, of },
-    }
+    Setting { key, field: Field::List { least, check, of } }
 }

@@ -13,17 +13,11 @@ fn load(text: &str) -> Result<Config, String> {
     let mut config = Config::default();
     let mut problems = Vec::new();
     file::read(text, Path::new("F"), &mut config, &mut problems);
-    if problems.is_empty() {
-        Ok(config)
-    } else {
-        Err(super::ConfigErrors(problems).to_string())
-    }
+    if problems.is_empty() { Ok(config) } else { Err(super::ConfigErrors(problems).to_string()) }
 }
 
 fn load_with(variables: &[(&str, &str)], flags: &Flags) -> Result<Config, String> {
-    let variables = variables
-        .iter()
-        .map(|(name, text)| ((*name).to_owned(), (*text).to_owned()));
+    let variables = variables.iter().map(|(name, text)| ((*name).to_owned(), (*text).to_owned()));
     Config::load(None, variables, flags).map_err(|errors| errors.to_string())
 }
 
@@ -34,10 +28,7 @@ fn check(text: &str, expected: &str) {
 
 #[track_caller]
 fn check_variable(name: &str, text: &str, expected: &str) {
-    assert_eq!(
-        load_with(&[(name, text)], &Flags::default()).expect_err("it was accepted"),
-        expected
-    );
+    assert_eq!(load_with(&[(name, text)], &Flags::default()).expect_err("it was accepted"), expected);
 }
 
 #[test]
@@ -83,31 +74,15 @@ fn each_key_sets_a_field_of_its_own() {
     for setting in SETTINGS {
         let mut config = Config::default();
         put_something(setting, &mut config);
-        assert!(
-            !seen.contains(&config),
-            "{} changes nothing of its own",
-            setting.key
-        );
+        assert!(!seen.contains(&config), "{} changes nothing of its own", setting.key);
         seen.push(config);
     }
     for setting in RULE_SETTINGS {
-        let value = if setting.key == "topics.pattern" {
-            "\"b\""
-        } else {
-            "7"
-        };
+        let value = if setting.key == "topics.pattern" { "\"b\"" } else { "7" };
         let key = setting.key.trim_start_matches("topics.");
-        let other = if key == "pattern" {
-            ""
-        } else {
-            "pattern = \"a\"\n"
-        };
+        let other = if key == "pattern" { "" } else { "pattern = \"a\"\n" };
         let config = load(&format!("[[topics]]\n{other}{key} = {value}")).expect("a right rule");
-        assert!(
-            !seen.contains(&config),
-            "{} changes nothing of its own",
-            setting.key
-        );
+        assert!(!seen.contains(&config), "{} changes nothing of its own", setting.key);
         seen.push(config);
     }
 }
@@ -116,9 +91,7 @@ fn put_something(setting: &Setting<Config>, config: &mut Config) {
     match &setting.field {
         Field::Count { range, of } => *of(config) = range.start() + 1,
         Field::Millis { range, of } => *of(config) = range.start() + 1,
-        Field::Text { put } => put(config, "json")
-            .or_else(|_| put(config, "debug"))
-            .expect("one of the two is right"),
+        Field::Text { put } => put(config, "json").or_else(|_| put(config, "debug")).expect("one of the two is right"),
         Field::List { of, .. } => *of(config) = vec!["something".to_owned()],
     }
 }
@@ -133,18 +106,9 @@ fn the_defaults_lie_within_their_ranges() {
 
 #[test]
 fn an_unknown_key_is_told_with_its_line_and_the_nearest_known_one() {
-    check(
-        "[limits]\n\nconections = 5\n",
-        "F:3: limits.conections: unknown key, did you mean limits.connections?",
-    );
-    check(
-        "[limit]\nconnections = 5\n",
-        "F:2: limit.connections: unknown key, did you mean limits.connections?",
-    );
-    check(
-        "listen = []\n",
-        "F:1: listen: unknown key, did you mean server.listen?",
-    );
+    check("[limits]\n\nconections = 5\n", "F:3: limits.conections: unknown key, did you mean limits.connections?");
+    check("[limit]\nconnections = 5\n", "F:2: limit.connections: unknown key, did you mean limits.connections?");
+    check("listen = []\n", "F:1: listen: unknown key, did you mean server.listen?");
     check(
         "[[topics]]\npattern = \"a\"\nhistory_entry = 5\n",
         "F:3: topics.history_entry: unknown key, did you mean topics.history_entries?",
@@ -169,18 +133,9 @@ fn a_wrong_value_is_told_with_what_is_expected() {
         "[limits]\nconnections = 0",
         "F:2: limits.connections: expected a whole number from 1 to 1000000000, found 0",
     );
-    check(
-        "[drain]\nspread_ms = -1",
-        "F:2: drain.spread_ms: expected a whole number from 0 to 31536000000, found -1",
-    );
-    check(
-        "[drain]\nspread_ms = 1.5",
-        "F:2: drain.spread_ms: expected a whole number from 0 to 31536000000, found 1.5",
-    );
-    check(
-        "[history]\nage_ms = true",
-        "F:2: history.age_ms: expected a whole number from 0 to 31536000000, found true",
-    );
+    check("[drain]\nspread_ms = -1", "F:2: drain.spread_ms: expected a whole number from 0 to 31536000000, found -1");
+    check("[drain]\nspread_ms = 1.5", "F:2: drain.spread_ms: expected a whole number from 0 to 31536000000, found 1.5");
+    check("[history]\nage_ms = true", "F:2: history.age_ms: expected a whole number from 0 to 31536000000, found true");
     check(
         "[server]\nthreads = 99999999999999999999",
         "F:2: server.threads: expected a whole number from 0 to 1024, found 99999999999999999999",
@@ -189,30 +144,15 @@ fn a_wrong_value_is_told_with_what_is_expected() {
         "[server]\nlisten = \"127.0.0.1:1\"",
         "F:2: server.listen: expected a list of strings, found \"127.0.0.1:1\"",
     );
-    check(
-        "[server]\nlisten = []",
-        "F:2: server.listen: expected a list that is not empty, found []",
-    );
-    check(
-        "log = 5",
-        "F:1: log: expected a table, headed [log], found 5",
-    );
+    check("[server]\nlisten = []", "F:2: server.listen: expected a list that is not empty, found []");
+    check("log = 5", "F:1: log: expected a table, headed [log], found 5");
     check(
         "limits.message_bytes.x = 5",
         "F:1: limits.message_bytes: expected a whole number from 1 to 1073741824, found a table",
     );
-    check(
-        "[log]\nformat = \"xml\"",
-        "F:2: log.format: expected auto, text or json, found \"xml\"",
-    );
-    check(
-        "topics = 5",
-        "F:1: topics: expected rules, each headed [[topics]], found 5",
-    );
-    check(
-        "[topics]\npattern = \"a\"",
-        "F:1: topics: expected rules, each headed [[topics]], found a table",
-    );
+    check("[log]\nformat = \"xml\"", "F:2: log.format: expected auto, text or json, found \"xml\"");
+    check("topics = 5", "F:1: topics: expected rules, each headed [[topics]], found 5");
+    check("[topics]\npattern = \"a\"", "F:1: topics: expected rules, each headed [[topics]], found a table");
 }
 
 #[test]
@@ -237,46 +177,31 @@ fn all_problems_of_a_file_are_told_at_once_from_top_to_bottom() {
 
 #[test]
 fn what_is_not_toml_is_told_with_its_line() {
-    let problems =
-        load("[server]\nthreads = = 5\n[limits]\nconections = 1\n").expect_err("no TOML");
+    let problems = load("[server]\nthreads = = 5\n[limits]\nconections = 1\n").expect_err("no TOML");
     let lines: Vec<&str> = problems.lines().collect();
     assert!(lines[0].starts_with("F:2: "), "{problems}");
-    assert!(
-        lines.contains(&"F:4: limits.conections: unknown key, did you mean limits.connections?"),
-        "{problems}"
-    );
+    assert!(lines.contains(&"F:4: limits.conections: unknown key, did you mean limits.connections?"), "{problems}");
     let problems = load("[server]\nthreads = 1\nthreads = 2\n").expect_err("twice");
     assert!(problems.starts_with("F:3: "), "{problems}");
 }
 
 #[test]
 fn rules_need_a_pattern_that_no_earlier_one_has() {
-    check(
-        "[log]\n[[topics]]\nhistory_entries = 5",
-        "F:2: topics: this rule has no pattern",
-    );
+    check("[log]\n[[topics]]\nhistory_entries = 5", "F:2: topics: this rule has no pattern");
     check(
         "[[topics]]\npattern = \"a\"\n[[topics]]\npattern = \"a\"",
         "F:3: topics.pattern: the rule in line 1 has the same pattern and comes first",
     );
     let problems = load("[[topics]]\npattern = \"a..b\"").expect_err("an empty segment");
-    assert!(
-        problems.starts_with("F:2: topics.pattern: expected a topic or pattern, found \"a..b\": "),
-        "{problems}"
-    );
+    assert!(problems.starts_with("F:2: topics.pattern: expected a topic or pattern, found \"a..b\": "), "{problems}");
     check("topics = [5]", "F:1: topics: expected a table, found 5");
 }
 
 #[test]
 fn rules_keep_their_order() {
     let config =
-        load("[[topics]]\npattern = \"b.*\"\nhistory_entries = 0\n[[topics]]\npattern = \"a\"")
-            .expect("right");
-    let patterns: Vec<&str> = config
-        .topics
-        .iter()
-        .map(|rule| rule.pattern.as_str())
-        .collect();
+        load("[[topics]]\npattern = \"b.*\"\nhistory_entries = 0\n[[topics]]\npattern = \"a\"").expect("right");
+    let patterns: Vec<&str> = config.topics.iter().map(|rule| rule.pattern.as_str()).collect();
     assert_eq!(patterns, ["b.*", "a"]);
     assert_eq!(config.topics[0].history_entries, Some(0));
     assert_eq!(config.topics[1].history_entries, None);
@@ -304,15 +229,9 @@ fn variables_set_what_their_names_say() {
 
 #[test]
 fn a_bracketed_address_is_no_list() {
-    let config = load_with(
-        &[("FANFARE_SERVER__LISTEN", "[::1]:7070")],
-        &Flags::default(),
-    );
+    let config = load_with(&[("FANFARE_SERVER__LISTEN", "[::1]:7070")], &Flags::default());
     assert_eq!(config.expect("right").server.listen, ["[::1]:7070"]);
-    let config = load_with(
-        &[("FANFARE_SERVER__LISTEN", r#"["[::1]:7070"]"#)],
-        &Flags::default(),
-    );
+    let config = load_with(&[("FANFARE_SERVER__LISTEN", r#"["[::1]:7070"]"#)], &Flags::default());
     assert_eq!(config.expect("right").server.listen, ["[::1]:7070"]);
 }
 
@@ -326,10 +245,7 @@ fn variables_without_a_double_underscore_are_not_settings() {
         ("OTHER_LIMITS__CONNECTIONS", "x"),
         ("fanfare_limits__connections", "x"),
     ];
-    assert_eq!(
-        load_with(&variables, &Flags::default()),
-        Ok(Config::default())
-    );
+    assert_eq!(load_with(&variables, &Flags::default()), Ok(Config::default()));
 }
 
 #[test]
@@ -363,15 +279,8 @@ fn what_is_wrong_with_a_variable_is_told_with_its_name() {
 
 #[test]
 fn flags_have_the_last_word() {
-    let flags = Flags {
-        listen: vec!["127.0.0.1:9".to_owned()],
-        insecure_open: false,
-        log: Some("debug".to_owned()),
-    };
-    let variables = [
-        ("FANFARE_SERVER__LISTEN", "127.0.0.1:8"),
-        ("FANFARE_LOG__LEVEL", "warn"),
-    ];
+    let flags = Flags { listen: vec!["127.0.0.1:9".to_owned()], insecure_open: false, log: Some("debug".to_owned()) };
+    let variables = [("FANFARE_SERVER__LISTEN", "127.0.0.1:8"), ("FANFARE_LOG__LEVEL", "warn")];
     let config = load_with(&variables, &flags).expect("right");
     assert_eq!(config.server.listen, ["127.0.0.1:9"]);
     assert_eq!(config.log.level, "debug");
@@ -382,63 +291,31 @@ fn flags_have_the_last_word() {
 
 #[test]
 fn problems_of_all_sources_are_told_together() {
-    let flags = Flags {
-        listen: vec!["7070".to_owned()],
-        insecure_open: false,
-        log: Some("loud".to_owned()),
-    };
+    let flags = Flags { listen: vec!["7070".to_owned()], insecure_open: false, log: Some("loud".to_owned()) };
     let problems = Config::load(
         Some(Path::new("/nonexistent/F")),
         [("FANFARE_LIMITS__TOPICS".to_owned(), "0".to_owned())].into_iter(),
         &flags,
     )
     .expect_err("nothing of it is right");
-    let places: Vec<String> = problems
-        .0
-        .iter()
-        .map(|problem| problem.place.to_string())
-        .collect();
-    assert_eq!(
-        places,
-        [
-            "/nonexistent/F",
-            "FANFARE_LIMITS__TOPICS",
-            "--listen",
-            "FANFARE_LOG"
-        ]
-    );
+    let places: Vec<String> = problems.0.iter().map(|problem| problem.place.to_string()).collect();
+    assert_eq!(places, ["/nonexistent/F", "FANFARE_LIMITS__TOPICS", "--listen", "FANFARE_LOG"]);
 }
 
 #[test]
 fn a_misspelt_level_does_not_pass_for_a_target() {
-    for right in [
-        "info",
-        "off",
-        "INFO",
-        "info,fanfare=debug",
-        "fanfare::session=trace",
-    ] {
-        assert!(
-            load(&format!("[log]\nlevel = \"{right}\"")).is_ok(),
-            "{right}"
-        );
+    for right in ["info", "off", "INFO", "info,fanfare=debug", "fanfare::session=trace"] {
+        assert!(load(&format!("[log]\nlevel = \"{right}\"")).is_ok(), "{right}");
     }
     for wrong in ["inof", "", "info,", "fanfare=", "=info", "fanfare=loud"] {
-        assert!(
-            load(&format!("[log]\nlevel = \"{wrong}\"")).is_err(),
-            "{wrong}"
-        );
+        assert!(load(&format!("[log]\nlevel = \"{wrong}\"")).is_err(), "{wrong}");
     }
 }
 
 #[test]
 fn listening_beyond_loopback_needs_to_be_asked_for() {
     let open = |listen: &str, insecure_open| {
-        let flags = Flags {
-            listen: vec!["127.0.0.1:1".to_owned(), listen.to_owned()],
-            insecure_open,
-            log: None,
-        };
+        let flags = Flags { listen: vec!["127.0.0.1:1".to_owned(), listen.to_owned()], insecure_open, log: None };
         load_with(&[], &flags).expect("right").refuse_open()
     };
     assert!(open("[::1]:7070", false).is_ok());

@@ -39,21 +39,14 @@ impl Given {
             DeValue::Datetime(date) => Given::Other(date.to_string()),
             DeValue::Table(_) => Given::Other("a table".to_owned()),
         };
-        At {
-            start: value.span().start,
-            it,
-        }
+        At { start: value.span().start, it }
     }
 
     /// Puts the value into `target`, or says what the field takes instead.
     ///
     /// A fault in an item of a list comes with where that item begins; a list keeps its old value
     /// unless all of its items are right.
-    pub(crate) fn put<T>(
-        self,
-        field: &Field<T>,
-        target: &mut T,
-    ) -> Result<(), Vec<(Option<usize>, Fault)>> {
+    pub(crate) fn put<T>(self, field: &Field<T>, target: &mut T) -> Result<(), Vec<(Option<usize>, Fault)>> {
         let one = |fault| vec![(None, fault)];
         match (field, self) {
             (Field::Count { range, of }, Given::Whole(whole)) => {
