@@ -5,9 +5,6 @@ use std::net::SocketAddr;
 use std::process::{Child, ChildStdout, Command, Stdio};
 use std::time::Duration;
 
-/// How long a test waits for what must come: far beyond what even a loaded machine needs.
-pub(crate) const PATIENCE: Duration = Duration::from_secs(30);
-
 /// A running server. It is killed when this is dropped.
 pub(crate) struct Server {
     pub(crate) child: Child,

@@ -8,7 +8,8 @@ use tokio_tungstenite::tungstenite::protocol::frame::Frame;
 use tokio_tungstenite::tungstenite::protocol::frame::coding::{Data, OpCode};
 use tokio_tungstenite::tungstenite::{Error, Message, WebSocket};
 
-use crate::server::{PATIENCE, Server};
+use crate::PATIENCE;
+use crate::server::Server;
 
 /// In what is expected: any string but the empty one.
 pub(crate) const ANY: &str = "<any>";
@@ -34,6 +35,7 @@ pub(crate) struct Client {
     pub(crate) welcome: Value,
 }
 
+#[expect(clippy::needless_pass_by_value, reason = "a conversation reads best with plain values")]
 impl Client {
     /// Connects for JSON, and has been welcomed.
     pub(crate) fn json(server: &Server) -> Client {

@@ -102,7 +102,7 @@ fn binary_is_base64_in_json_and_comes_back() {
         (&[0xC4, 1, 0xFF], "/w=="),
         (&[0xC4, 2, 0xFB, 0xFF], "+/8="),
         (&[0xC4, 3, 1, 2, 3], "AQID"),
-        (&long_packed, &format!("{}", "q6ur".repeat(100))),
+        (&long_packed, &"q6ur".repeat(100)),
     ];
     for (packed, base64) in table {
         msgpack.binary(&publish_packed("a", packed));

@@ -192,7 +192,7 @@ fn a_full_server_says_when_to_return() {
     let mut first = Client::json(&server);
     let _second = Client::json(&server);
     let mut raw = Raw::dial(&server);
-    let _ = raw.try_write(HANDSHAKE.as_bytes());
+    raw.try_write(HANDSHAKE.as_bytes());
     let reply = raw.reply();
     assert_eq!(reply.status, 503);
     assert!(reply.header("retry-after").is_some_and(|seconds| seconds.parse::<u32>().is_ok()));

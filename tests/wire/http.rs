@@ -5,7 +5,8 @@ use std::net::TcpStream;
 
 use serde_json::Value;
 
-use crate::server::{PATIENCE, Server};
+use crate::PATIENCE;
+use crate::server::Server;
 
 #[derive(Debug)]
 pub(crate) struct Reply {

@@ -21,3 +21,8 @@ mod raw;
 #[path = "../support/server.rs"]
 mod server;
 mod slow;
+
+use std::time::Duration;
+
+/// How long a test waits for what must come: far beyond what even a loaded machine needs.
+const PATIENCE: Duration = Duration::from_secs(30);

@@ -3,8 +3,9 @@
 use std::io::{ErrorKind, Read, Write};
 use std::net::{Shutdown, TcpStream};
 
+use crate::PATIENCE;
 use crate::http::Reply;
-use crate::server::{PATIENCE, Server};
+use crate::server::Server;
 
 pub(crate) const TEXT: u8 = 0x81;
 pub(crate) const BINARY: u8 = 0x82;
