@@ -22,26 +22,26 @@
 //! for what its topic retains is told what was left out. See [`Subscription`] for the in-process side;
 //! `docs/PROTOCOL.md` has the wire's.
 
-mod sync;
-mod protocol;
-mod ring;
-pub mod ws;
 mod broker;
-mod fanout;
-mod gate;
-mod session;
-mod http;
-#[cfg(feature = "server")]
-mod config;
-#[cfg(feature = "server")]
-mod server;
 #[cfg(feature = "server")]
 #[doc(hidden)]
 pub mod cli;
+#[cfg(feature = "server")]
+mod config;
+mod fanout;
+mod gate;
+mod http;
+mod protocol;
+mod ring;
+#[cfg(feature = "server")]
+mod server;
+mod session;
+mod sync;
+pub mod ws;
 
 pub use broker::{
-    Broker, Builder, Delivery, Gap, History, PublishError, Published, Publisher, Received, SubscribeError, Subscription, TopicFilter,
-    TopicRule, TryPublishError, Typed, TypedDelivery,
+    Broker, Builder, Delivery, Gap, History, PublishError, Published, Publisher, Received, SubscribeError,
+    Subscription, TopicFilter, TopicRule, TryPublishError, Typed, TypedDelivery,
 };
 pub use http::{Body, Service, ServiceBuilder};
 pub use protocol::data::TypeError;
@@ -58,3 +58,6 @@ pub mod internals {
     }
 }
 
+#[cfg(doctest)]
+#[doc = include_str!("../docs/embedding.md")]
+mod embedding {}

@@ -336,7 +336,14 @@ impl Builder {
     pub fn build(self) -> Broker {
         let seed = || getrandom::u64().expect("the operating system gives randomness");
         let registry = Registry::new(self.options, seed());
-        Broker { core: Arc::new(Core { registry, started: Instant::now(), connection_seed: seed(), connections: AtomicU64::new(0) }) }
+        Broker {
+            core: Arc::new(Core {
+                registry,
+                started: Instant::now(),
+                connection_seed: seed(),
+                connections: AtomicU64::new(0),
+            }),
+        }
     }
 }
 

@@ -70,12 +70,7 @@ impl Follower {
     pub(crate) const NO_SLOT: u32 = u32::MAX;
 
     pub(super) fn new(inbox: Arc<Inbox>) -> Self {
-        Follower {
-            inbox,
-            flag: Flag::default(),
-            passed: AtomicU64::new(0),
-            slot: AtomicU32::new(Self::NO_SLOT),
-        }
+        Follower { inbox, flag: Flag::default(), passed: AtomicU64::new(0), slot: AtomicU32::new(Self::NO_SLOT) }
     }
 
     /// Where the receiver began: nothing up to here is meant for it.

@@ -138,6 +138,8 @@ impl Registry {
         self.topics.pin().insert(name.clone(), Arc::clone(&topic));
         drop(index);
         topic.announce();
+        // Where no shard has ticks, births are what time goes by.
+        self.sweep_if_due(now_ms);
         Ok(topic)
     }
 
@@ -158,7 +160,12 @@ impl Registry {
     }
 
     /// Publishes to `topic`, or to its successor if it has been removed meanwhile.
-    pub(crate) fn publish(&self, mut topic: Arc<Topic>, mut message: Arc<Message>, now_ms: u64) -> Result<Placed, Refused> {
+    pub(crate) fn publish(
+        &self,
+        mut topic: Arc<Topic>,
+        mut message: Arc<Message>,
+        now_ms: u64,
+    ) -> Result<Placed, Refused> {
         let weight = crate::ring::Entry::weight(&*message);
         loop {
             match topic.push(message, now_ms) {
@@ -178,7 +185,12 @@ impl Registry {
     }
 
     /// As `publish`, waiting for room.
-    pub(crate) async fn publish_when_room(&self, topic: Arc<Topic>, message: Arc<Message>, now: impl Fn() -> u64) -> Result<Placed, TooManyTopics> {
+    pub(crate) async fn publish_when_room(
+        &self,
+        topic: Arc<Topic>,
+        message: Arc<Message>,
+        now: impl Fn() -> u64,
+    ) -> Result<Placed, TooManyTopics> {
         let mut next = (topic, message);
         loop {
             let (topic, message) = next;
@@ -227,7 +239,10 @@ impl Registry {
                 return;
             }
             let sample = index.walk(RELIEF_SAMPLE);
-            let oldest = sample.into_iter().filter(|topic| topic.ring().retained_bytes() > 0).min_by_key(|topic| topic.touched_ms());
+            let oldest = sample
+                .into_iter()
+                .filter(|topic| topic.ring().retained_bytes() > 0)
+                .min_by_key(|topic| topic.touched_ms());
             let freed = oldest.map_or(0, |topic| topic.ring().shrink(0, topic.passed()));
             self.retained_bytes.fetch_sub(freed, Ordering::Relaxed);
         }
@@ -284,7 +299,12 @@ impl Registry {
 
     /// Up to `limit` topics that `pattern` matches, in the order of their names, after `after`; and
     /// where to go on, `None` when all have been seen. Looks at no more than `look` topics.
-    pub(crate) fn matching(&self, pattern: &Pattern, after: Option<&TopicName>, look: usize) -> (Vec<Arc<Topic>>, Option<TopicName>) {
+    pub(crate) fn matching(
+        &self,
+        pattern: &Pattern,
+        after: Option<&TopicName>,
+        look: usize,
+    ) -> (Vec<Arc<Topic>>, Option<TopicName>) {
         let prefix = pattern.literal_prefix();
         let index = self.lock();
         let mut found = Vec::new();
@@ -313,7 +333,10 @@ impl Registry {
             exact + by_pattern.map(|(_, count)| u64::from(*count)).sum::<u64>()
         };
         let named = index.range(prefix, after).take_while(|(name, _)| name.starts_with(prefix));
-        named.take(limit).map(|(_, topic)| Listed { topic: Arc::clone(topic), subscribers: subscribers(topic) }).collect()
+        named
+            .take(limit)
+            .map(|(_, topic)| Listed { topic: Arc::clone(topic), subscribers: subscribers(topic) })
+            .collect()
     }
 
     fn lock(&self) -> MutexGuard<'_, Index> {
@@ -333,7 +356,12 @@ impl Index {
     /// The next `count` topics, going round.
     fn walk(&mut self, count: usize) -> Vec<Arc<Topic>> {
         let from = self.swept.as_deref().map_or(Bound::Unbounded, Bound::Excluded);
-        let topics: Vec<_> = self.by_name.range::<str, _>((from, Bound::Unbounded)).take(count).map(|(_, topic)| Arc::clone(topic)).collect();
+        let topics: Vec<_> = self
+            .by_name
+            .range::<str, _>((from, Bound::Unbounded))
+            .take(count)
+            .map(|(_, topic)| Arc::clone(topic))
+            .collect();
         let all = topics.len() < count;
         self.swept = if all { None } else { topics.last().map(|topic| topic.name().clone()) };
         topics

@@ -272,7 +272,10 @@ impl Drop for Subscription {
 
 impl fmt::Debug for Subscription {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Subscription").field("filter", &self.filter.as_str()).field("topics", &self.places.len()).finish_non_exhaustive()
+        f.debug_struct("Subscription")
+            .field("filter", &self.filter.as_str())
+            .field("topics", &self.places.len())
+            .finish_non_exhaustive()
     }
 }
 
@@ -329,7 +332,11 @@ impl Received {
 
 impl fmt::Debug for Received {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Received").field("topic", &self.topic()).field("offset", &self.offset()).field("data", self.data()).finish()
+        f.debug_struct("Received")
+            .field("topic", &self.topic())
+            .field("offset", &self.offset())
+            .field("data", self.data())
+            .finish()
     }
 }
 

@@ -85,7 +85,11 @@ impl Topic {
     ///
     /// The message comes back: [`PushError::Full`] when a shard has fallen behind by the fan-out
     /// window, [`PushError::Closed`] when the topic has been removed.
-    pub(super) fn push(self: &Arc<Self>, message: Arc<Message>, now_ms: u64) -> Result<Pushed, PushError<Arc<Message>>> {
+    pub(super) fn push(
+        self: &Arc<Self>,
+        message: Arc<Message>,
+        now_ms: u64,
+    ) -> Result<Pushed, PushError<Arc<Message>>> {
         let pushed = self.ring.push(message, || self.passed())?;
         self.touched_ms.store(now_ms, Ordering::Relaxed);
         // SeqCst fence: pairs with the one in `follow`. Either the new follower is in the list read

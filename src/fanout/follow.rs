@@ -11,9 +11,10 @@ use slab::Slab;
 
 use super::conn::{List, Member, Sub};
 use super::link::Link;
+use super::mail::Asker;
 use super::shard::Shard;
 use crate::broker::{Broker, Inbox, PatternTree, Subscriber, TooManyTopics, Topic};
-use crate::protocol::{ErrorCode, Event, Filter, Id, Pattern, Position, TopicName};
+use crate::protocol::{ErrorCode, Event, Filter, Pattern, Position, TopicName};
 
 /// How many topics a turn looks at for patterns that are being joined or left.
 const TURN_WALK_MAX: usize = 512;
@@ -32,7 +33,7 @@ pub(super) struct PatternSlot {
     pattern: Pattern,
     pub(super) members: Vec<Member>,
     /// Connections that join once the walk is done and `unsettled` topics have been fanned out.
-    waiting: Vec<(Arc<Link>, Option<Id<'static>>)>,
+    waiting: Vec<(Arc<Link>, Asker)>,
     unsettled: usize,
     state: Walked,
 }
@@ -102,7 +103,7 @@ impl Patterns {
 }
 
 impl Shard {
-    pub(super) fn join(&mut self, conn: u32, target: Filter, id: Option<Id<'static>>) {
+    pub(super) fn join(&mut self, conn: u32, target: Filter, asker: Asker) {
         // What is staged goes first: it must not come between the answer and what follows it.
         self.flush(conn);
         let list = match &target {
@@ -112,24 +113,30 @@ impl Shard {
         let state = &self.conns[conn as usize];
         let again = list.is_some_and(|list| state.sub_to(list).is_some());
         if !again && state.subs.len() >= self.options.subscriptions_per_connection_max {
-            self.refuse(conn, &target, id, ErrorCode::TooManySubscriptions, "as many subscriptions as a connection may have");
+            self.refuse(
+                conn,
+                &target,
+                &asker,
+                ErrorCode::TooManySubscriptions,
+                "as many subscriptions as a connection may have",
+            );
             return;
         }
         match target {
-            Filter::Pattern(pattern) if again => self.subscribed(conn, &pattern, id, None),
-            Filter::Pattern(pattern) => self.join_pattern(conn, pattern, id),
-            Filter::Topic(name) => self.join_topic(conn, &name, id, again),
+            Filter::Pattern(pattern) if again => self.subscribed(conn, &pattern, &asker, None),
+            Filter::Pattern(pattern) => self.join_pattern(conn, pattern, asker),
+            Filter::Topic(name) => self.join_topic(conn, &name, &asker, again),
         }
     }
 
-    fn join_topic(&mut self, conn: u32, name: &TopicName, id: Option<Id<'static>>, again: bool) {
+    fn join_topic(&mut self, conn: u32, name: &TopicName, asker: &Asker, again: bool) {
         let slot = match self.slots.named(name) {
             Some(slot) if again => slot,
             _ => match self.follow(name) {
                 Ok(slot) => slot,
                 Err(TooManyTopics) => {
                     let target = Filter::Topic(name.clone());
-                    self.refuse(conn, &target, id, ErrorCode::Overloaded, "as many topics as the server may hold");
+                    self.refuse(conn, &target, asker, ErrorCode::Overloaded, "as many topics as the server may hold");
                     return;
                 }
             },
@@ -143,7 +150,7 @@ impl Shard {
         let stalled = self.conns[conn as usize].stalled.as_ref();
         let next = stalled.and_then(|stalled| stalled.place(slot)).unwrap_or(self.slots[slot].cursor);
         let position = Position { epoch: self.slots[slot].topic.epoch(), offset: next.0 - 1 };
-        self.subscribed(conn, name, id, Some(position));
+        self.subscribed(conn, name, asker, Some(position));
     }
 
     /// Follows the topic of that name for one more connection; gives its number here.
@@ -159,12 +166,13 @@ impl Shard {
         }
     }
 
-    fn join_pattern(&mut self, conn: u32, pattern: Pattern, id: Option<Id<'static>>) {
-        let waiting = (Arc::clone(&self.conns[conn as usize].link), id);
+    fn join_pattern(&mut self, conn: u32, pattern: Pattern, asker: Asker) {
+        let waiting = (Arc::clone(&self.conns[conn as usize].link), asker);
         let known = self.patterns.tree.get_mut(&pattern).map(|pattern| *pattern);
         let number = known.unwrap_or_else(|| {
             let state = Walked::Joining;
-            let slot = PatternSlot { pattern: pattern.clone(), members: Vec::new(), waiting: Vec::new(), unsettled: 0, state };
+            let slot =
+                PatternSlot { pattern: pattern.clone(), members: Vec::new(), waiting: Vec::new(), unsettled: 0, state };
             let number = self.patterns.slots.insert(slot) as u32;
             self.patterns.tree.entry(&pattern, || number);
             // First the pattern, then the walk: a topic born in between is met twice, none is missed.
@@ -196,14 +204,14 @@ impl Shard {
                 continue;
             }
             let pattern = self.patterns[number].pattern.clone();
-            for (link, id) in std::mem::take(&mut self.patterns.slot(number).waiting) {
+            for (link, asker) in std::mem::take(&mut self.patterns.slot(number).waiting) {
                 let conn = link.slot();
                 if conn == Link::NO_SLOT {
                     continue;
                 }
                 self.flush(conn);
                 self.add_sub(conn, List::Pattern(number));
-                self.subscribed(conn, &pattern, id, None);
+                self.subscribed(conn, &pattern, &asker, None);
             }
             self.drop_pattern_if_unused(number);
         }
@@ -269,21 +277,21 @@ impl Shard {
         }
     }
 
-    pub(super) fn leave(&mut self, conn: u32, target: &Filter, id: Option<Id<'static>>) {
+    pub(super) fn leave(&mut self, conn: u32, target: &Filter, asker: &Asker) {
         let list = match target {
             Filter::Topic(name) => self.slots.named(name).map(List::Topic),
             Filter::Pattern(pattern) => self.patterns.tree.get_mut(pattern).map(|pattern| List::Pattern(*pattern)),
         };
         let sub = list.and_then(|list| self.conns[conn as usize].sub_to(list));
         let Some(sub) = sub else {
-            self.refuse(conn, target, id, ErrorCode::NotSubscribed, "not subscribed");
+            self.refuse(conn, target, asker, ErrorCode::NotSubscribed, "not subscribed");
             return;
         };
         // Nothing of it comes after its `unsubscribed`.
         self.flush(conn);
         self.remove_sub(conn, sub);
         let state = &mut self.conns[conn as usize];
-        if let Some(id) = &id {
+        if let Some(id) = &asker.id {
             state.say(&Event::Unsubscribed { id: Some(id), topic: target.as_str() });
         }
         state.link.set_done();
@@ -360,19 +368,21 @@ impl Shard {
         }
     }
 
-    fn subscribed(&mut self, conn: u32, topic: &str, id: Option<Id<'static>>, position: Option<Position>) {
+    fn subscribed(&mut self, conn: u32, topic: &str, asker: &Asker, position: Option<Position>) {
         let state = &mut self.conns[conn as usize];
-        state.say(&Event::Subscribed { id: id.as_ref(), topic, position, recovery: None });
+        state.say(&Event::Subscribed { id: asker.id.as_ref(), topic, position, recovery: None });
         state.link.set_done();
         self.touch(conn);
     }
 
-    fn refuse(&mut self, conn: u32, target: &Filter, id: Option<Id<'static>>, code: ErrorCode, message: &'static str) {
+    fn refuse(&mut self, conn: u32, target: &Filter, asker: &Asker, code: ErrorCode, message: &'static str) {
         const RETRY_MS: u64 = 1_000;
         let retry_after_ms = (code == ErrorCode::Overloaded).then_some(RETRY_MS);
         let state = &mut self.conns[conn as usize];
         let topic = Some(target.as_str());
-        state.say(&Event::Error { id: id.as_ref(), index: None, topic, code, message, retry_after_ms });
+        let Asker { id, index } = asker;
+        let index = index.filter(|_| id.is_none());
+        state.say(&Event::Error { id: id.as_ref(), index, topic, code, message, retry_after_ms });
         state.link.set_done();
         self.touch(conn);
     }

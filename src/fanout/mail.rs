@@ -45,15 +45,23 @@ pub(crate) enum What {
     /// Finished frames for its control lane, already counted in the link.
     Lane(Vec<u8>),
     /// Subscribe; answered by the shard, in the lane, and counted in `Link::done`.
-    Join(Filter, Option<Id<'static>>),
+    Join(Filter, Asker),
     /// Unsubscribe; likewise.
-    Leave(Filter, Option<Id<'static>>),
+    Leave(Filter, Asker),
     /// The socket takes writes again.
     Writable,
     /// Send what is left and a close frame, then no more. With `goodbye` the event comes first.
     Close { code: CloseCode, reason: &'static str, goodbye: Option<Goodbye> },
     /// The session is over, forget it.
     Gone,
+}
+
+/// Which command an answer is for.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Asker {
+    pub(crate) id: Option<Id<'static>>,
+    /// The command's place in its batch, for an error about a command without `id`.
+    pub(crate) index: Option<u32>,
 }
 
 /// What a `goodbye` event says beside code and reason.

@@ -154,7 +154,14 @@ impl Pass {
     }
 }
 
-fn join(arena: &mut Vec<u8>, ends: &mut Vec<u32>, messages: &[Arc<Message>], run: &Run, form: Form, without: Option<ConnectionId>) -> Joined {
+fn join(
+    arena: &mut Vec<u8>,
+    ends: &mut Vec<u32>,
+    messages: &[Arc<Message>],
+    run: &Run,
+    form: Form,
+    without: Option<ConnectionId>,
+) -> Joined {
     let (start, first_end) = (arena.len(), ends.len());
     for (seq, message) in (run.from.0..).zip(messages) {
         if without.is_none() || message.skip() != without {

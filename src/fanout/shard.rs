@@ -50,7 +50,12 @@ pub(crate) struct ShardOptions {
 
 impl Default for ShardOptions {
     fn default() -> Self {
-        ShardOptions { subscriptions_per_connection_max: 1000, behind_topics_max: 4096, heartbeat_ms: 25_000, timeout_ms: 20_000 }
+        ShardOptions {
+            subscriptions_per_connection_max: 1000,
+            behind_topics_max: 4096,
+            heartbeat_ms: 25_000,
+            timeout_ms: 20_000,
+        }
     }
 }
 
@@ -82,6 +87,8 @@ pub(super) struct Shard {
     scratch: Vec<u8>,
     mail: Vec<Mail>,
     pub(super) tick: u32,
+    /// Everybody has been sent away, to return within so many milliseconds.
+    draining: Option<u64>,
 }
 
 /// One topic in a shard.
@@ -144,7 +151,12 @@ impl TopicSlots {
     }
 
     /// The topic's place here, which is made if need be.
-    pub(super) fn of(&mut self, topic: &Arc<Topic>, follower: &Arc<Follower>, patterns: impl FnOnce(&str) -> Vec<u32>) -> u32 {
+    pub(super) fn of(
+        &mut self,
+        topic: &Arc<Topic>,
+        follower: &Arc<Follower>,
+        patterns: impl FnOnce(&str) -> Vec<u32>,
+    ) -> u32 {
         if follower.slot() != Follower::NO_SLOT {
             return follower.slot();
         }
@@ -195,6 +207,7 @@ impl Shard {
             scratch: Vec::new(),
             mail: Vec::new(),
             tick: 0,
+            draining: None,
         }
     }
 
@@ -254,8 +267,8 @@ impl Shard {
                     }
                     self.touch(conn);
                 }
-                What::Join(target, id) => self.join(conn, target, id),
-                What::Leave(target, id) => self.leave(conn, &target, id),
+                What::Join(target, asker) => self.join(conn, target, asker),
+                What::Leave(target, asker) => self.leave(conn, &target, &asker),
                 What::Writable => self.resume(conn),
                 What::Close { code, reason, goodbye } => self.close(conn, code, reason, goodbye),
                 What::Gone => self.remove(conn),
@@ -273,6 +286,11 @@ impl Shard {
         link.set_slot(conn);
         self.wheel.add(conn, id, self.tick, self.wheel.heartbeat());
         self.mailbox.stats().connections.add(1);
+        if let Some(spread_ms) = self.draining {
+            // It was on its way when the others were sent away.
+            let goodbye = Goodbye { reconnect_ms: Some(spread_ms / 2) };
+            self.close(conn, CloseCode::SERVICE_RESTART, CloseCode::SERVICE_RESTART.reason(), Some(goodbye));
+        }
     }
 
     fn remove(&mut self, conn: u32) {
@@ -348,7 +366,8 @@ impl Shard {
         }
         self.pass.count(bytes);
         slot.cursor = next;
-        let nobody = slot.members.is_empty() && slot.patterns.iter().all(|&pattern| self.patterns[pattern].members.is_empty());
+        let nobody =
+            slot.members.is_empty() && slot.patterns.iter().all(|&pattern| self.patterns[pattern].members.is_empty());
         if nobody {
             self.pass.abandon(begun);
             slot.topic.pass(&slot.follower, Seq(next.0 - 1));
@@ -391,7 +410,13 @@ impl Shard {
 
     /// Brings a topic up to its newest entry, so that whoever joins now begins after it.
     pub(super) fn level(&mut self, slot: u32) {
-        while self.slots[slot].topic.ring().newest() >= self.slots[slot].cursor {
+        // Once is nearly always enough. Publishers that nobody holds back could go on for ever; then
+        // the topic begins a little before its newest entry, which is no less true.
+        const STAGES_MAX: usize = 16;
+        for _ in 0..STAGES_MAX {
+            if self.slots[slot].topic.ring().newest() < self.slots[slot].cursor {
+                return;
+            }
             self.stage(slot);
         }
     }
@@ -439,7 +464,8 @@ impl Shard {
             conn.link.transport().try_write(&[IoSlice::new(self.pass.slice(*one))])
         } else {
             let lane = std::iter::once(&conn.lane[..]);
-            let slices = lane.chain(joined.iter().map(|&joined| self.pass.slice(joined))).filter(|slice| !slice.is_empty());
+            let slices =
+                lane.chain(joined.iter().map(|&joined| self.pass.slice(joined))).filter(|slice| !slice.is_empty());
             write_all(&conn.link, slices)
         };
         let written = match written {
@@ -492,7 +518,8 @@ impl Shard {
             }
             let end = Seq(from.0 + self.pass.len(run) as u64);
             let stands = self.slots.contains(slot) && Arc::ptr_eq(&self.slots[slot].topic, topic);
-            if next < end && stands && !stalled.fall_behind(&mut self.slots, slot, next, self.options.behind_topics_max) {
+            if next < end && stands && !stalled.fall_behind(&mut self.slots, slot, next, self.options.behind_topics_max)
+            {
                 self.too_slow.push((number, conn.link.id));
                 break;
             }
@@ -586,11 +613,12 @@ impl Shard {
 
     /// Says goodbye to everybody, with times to return spread evenly over `spread_ms`.
     fn drain(&mut self, spread_ms: u64) {
+        self.draining = Some(spread_ms);
         let numbers: Vec<u32> = self.conns.iter().map(|(number, _)| number as u32).collect();
         let count = numbers.len() as u64;
         for (index, number) in (0..count).zip(numbers) {
             let goodbye = Goodbye { reconnect_ms: Some(spread_ms * index / count) };
-            self.close(number, CloseCode::SERVICE_RESTART, "restart", Some(goodbye));
+            self.close(number, CloseCode::SERVICE_RESTART, CloseCode::SERVICE_RESTART.reason(), Some(goodbye));
         }
     }
 

@@ -193,7 +193,13 @@ fn announce_gaps(conn: &mut Conn, slots: &TopicSlots, stats: &Stats) {
     for (topic, from, resume) in gaps {
         stats.gaps.add(1);
         stats.skipped.add(resume.0 - from.0);
-        conn.say(&Event::Gap { topic: topic.name(), epoch: topic.epoch(), from: from.0, to: resume.0 - 1, reason: GapReason::Slow });
+        conn.say(&Event::Gap {
+            topic: topic.name(),
+            epoch: topic.epoch(),
+            from: from.0,
+            to: resume.0 - 1,
+            reason: GapReason::Slow,
+        });
     }
 }
 
@@ -240,7 +246,8 @@ fn settle(stalled: &mut Stalled, slots: &mut TopicSlots, marks: &[Mark], start: 
         }
         from = mark.end;
     }
-    let level: Vec<u32> = stalled.places.iter().filter(|&(&slot, &place)| place >= slots[slot].cursor).map(|(&slot, _)| slot).collect();
+    let level: Vec<u32> =
+        stalled.places.iter().filter(|&(&slot, &place)| place >= slots[slot].cursor).map(|(&slot, _)| slot).collect();
     for slot in level {
         stalled.forget(slots, slot);
     }

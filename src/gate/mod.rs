@@ -72,11 +72,19 @@ impl Pass {
     }
 
     /// Publishes, or says that there is no room yet. `skip` is left out of the delivery.
-    pub(crate) fn publish(&self, topic: Arc<Topic>, data: Data, skip: Option<ConnectionId>) -> Result<Admitted, Denied> {
+    pub(crate) fn publish(
+        &self,
+        topic: Arc<Topic>,
+        data: Data,
+        skip: Option<ConnectionId>,
+    ) -> Result<Admitted, Denied> {
         let limit = self.broker.registry().options().message_bytes_max;
         let bytes = data.bytes().len();
         if bytes > limit {
-            return Err(Denied::new(ErrorCode::TooLarge, format!("data of {bytes} bytes is larger than the limit of {limit}")));
+            return Err(Denied::new(
+                ErrorCode::TooLarge,
+                format!("data of {bytes} bytes is larger than the limit of {limit}"),
+            ));
         }
         let now_ms = self.broker.now_ms();
         let message = Arc::new(Message::new(topic.name().len(), data, skip, now_ms));

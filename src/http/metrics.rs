@@ -29,7 +29,11 @@ impl Collector for Snapshot {
         write("topics", "Topics now", &gauge(figures.topics))?;
         write("stalled_connections", "Connections now whose socket takes no more", &gauge(figures.stalled))?;
         write("retained_bytes", "Weight of all histories", &gauge(figures.retained_bytes))?;
-        write("unreclaimed_bytes", "Weight of evicted messages that are not freed yet", &gauge(figures.unreclaimed_bytes))?;
+        write(
+            "unreclaimed_bytes",
+            "Weight of evicted messages that are not freed yet",
+            &gauge(figures.unreclaimed_bytes),
+        )?;
         write("memory_bytes", "Resident memory of the process", &gauge(figures.memory_bytes))?;
         write("published", "Messages accepted", &counter(figures.published))?;
         write("delivered", "Messages handed to sockets", &counter(figures.delivered))?;

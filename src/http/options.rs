@@ -101,7 +101,15 @@ impl ServiceBuilder {
     pub fn build(self) -> Service {
         let pool = Pool::new(self.broker.clone(), self.options.shard, self.options.shards);
         let session_options = Arc::new(self.options.session);
-        let shared = Shared { broker: self.broker, pool, session_options, options: self.options, draining: AtomicBool::new(false), refused: AtomicU64::new(0), stats_served: AtomicBool::new(false) };
+        let shared = Shared {
+            broker: self.broker,
+            pool,
+            session_options,
+            options: self.options,
+            draining: AtomicBool::new(false),
+            refused: AtomicU64::new(0),
+            stats_served: AtomicBool::new(false),
+        };
         Service { shared: Arc::new(shared), shard: None }
     }
 }

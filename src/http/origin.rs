@@ -7,7 +7,8 @@
 use std::net::IpAddr;
 
 use http::header::{
-    ACCESS_CONTROL_ALLOW_HEADERS, ACCESS_CONTROL_ALLOW_METHODS, ACCESS_CONTROL_ALLOW_ORIGIN, ACCESS_CONTROL_MAX_AGE, HOST, ORIGIN,
+    ACCESS_CONTROL_ALLOW_HEADERS, ACCESS_CONTROL_ALLOW_METHODS, ACCESS_CONTROL_ALLOW_ORIGIN, ACCESS_CONTROL_MAX_AGE,
+    HOST, ORIGIN,
 };
 use http::uri::Authority;
 use http::{HeaderMap, HeaderValue, Response, StatusCode, Uri};
@@ -35,7 +36,10 @@ impl Foreign {
 pub(super) fn judge(uri: &Uri, headers: &HeaderMap, options: &Options) -> Result<Option<HeaderValue>, Foreign> {
     let host = host(uri, headers).ok_or(Foreign::Host)?;
     let name = host.host();
-    if !is_ip(name) && !name.eq_ignore_ascii_case("localhost") && !options.hosts.iter().any(|known| known.eq_ignore_ascii_case(name)) {
+    if !is_ip(name)
+        && !name.eq_ignore_ascii_case("localhost")
+        && !options.hosts.iter().any(|known| known.eq_ignore_ascii_case(name))
+    {
         return Err(Foreign::Host);
     }
     let mut origins = headers.get_all(ORIGIN).iter();
@@ -110,7 +114,11 @@ mod tests {
     use http::Request;
 
     fn check(host: &str, origin: Option<&str>, expected: Result<(), Foreign>) {
-        let options = Options { hosts: vec!["events.example.com".into()], origins: vec!["https://app.example.com".into()], ..Options::default() };
+        let options = Options {
+            hosts: vec!["events.example.com".into()],
+            origins: vec!["https://app.example.com".into()],
+            ..Options::default()
+        };
         let mut request = Request::get("/ws").header(HOST, host);
         if let Some(origin) = origin {
             request = request.header(ORIGIN, origin);
@@ -122,7 +130,15 @@ mod tests {
 
     #[test]
     fn addresses_localhost_and_configured_names_are_served() {
-        for host in ["127.0.0.1:7070", "192.0.2.7", "[::1]:7070", "localhost:7070", "LOCALHOST", "events.example.com", "Events.Example.com:8443"] {
+        for host in [
+            "127.0.0.1:7070",
+            "192.0.2.7",
+            "[::1]:7070",
+            "localhost:7070",
+            "LOCALHOST",
+            "events.example.com",
+            "Events.Example.com:8443",
+        ] {
             check(host, None, Ok(()));
         }
     }
@@ -147,7 +163,15 @@ mod tests {
 
     #[test]
     fn foreign_pages_are_refused() {
-        for origin in ["https://evil.example", "null", "", "http://192.0.2.7:8080", "file://", "http://localhost.evil.example", "ftp://localhost"] {
+        for origin in [
+            "https://evil.example",
+            "null",
+            "",
+            "http://192.0.2.7:8080",
+            "file://",
+            "http://localhost.evil.example",
+            "ftp://localhost",
+        ] {
             check("192.0.2.7:7070", Some(origin), Err(Foreign::Origin));
         }
     }
@@ -157,7 +181,10 @@ mod tests {
         let options = Options::default();
         let twice = Request::get("/").header(HOST, "localhost").header(HOST, "localhost").body(()).expect("a request");
         assert_eq!(judge(twice.uri(), twice.headers(), &options), Err(Foreign::Host));
-        let origins = Request::get("/").header(HOST, "localhost").header(ORIGIN, "http://localhost").header(ORIGIN, "http://localhost");
+        let origins = Request::get("/")
+            .header(HOST, "localhost")
+            .header(ORIGIN, "http://localhost")
+            .header(ORIGIN, "http://localhost");
         let origins = origins.body(()).expect("a request");
         assert_eq!(judge(origins.uri(), origins.headers(), &options), Err(Foreign::Origin));
     }

@@ -17,8 +17,17 @@ macro_rules! files {
 }
 
 const FILES: &[(&str, &[u8])] = files![
-    "index.html", "style.css", "favicon.svg", "app.js", "connection.js", "figures.js", "format.js", "publish.js", "spark.js",
-    "tail.js", "topics.js"
+    "index.html",
+    "style.css",
+    "favicon.svg",
+    "app.js",
+    "connection.js",
+    "figures.js",
+    "format.js",
+    "publish.js",
+    "spark.js",
+    "tail.js",
+    "topics.js"
 ];
 
 /// A file of the page.

@@ -35,7 +35,9 @@ pub(super) fn text(status: StatusCode, text: &'static str) -> Response<Body> {
 pub(super) fn encoded(status: StatusCode, encoding: Encoding, value: &impl Serialize) -> Response<Body> {
     let (kind, bytes) = match encoding {
         Encoding::Json => ("application/json", serde_json::to_vec(value).expect("strings and numbers serialize")),
-        Encoding::MsgPack => ("application/msgpack", rmp_serde::to_vec_named(value).expect("strings and numbers serialize")),
+        Encoding::MsgPack => {
+            ("application/msgpack", rmp_serde::to_vec_named(value).expect("strings and numbers serialize"))
+        }
     };
     with_type(status, kind, bytes.into())
 }
@@ -45,7 +47,13 @@ pub(super) fn error(status: StatusCode, code: ErrorCode, message: &str) -> Respo
 }
 
 /// An error, and when to come back if that helps.
-pub(super) fn failure(status: StatusCode, encoding: Encoding, code: ErrorCode, message: &str, retry_after_ms: Option<u64>) -> Response<Body> {
+pub(super) fn failure(
+    status: StatusCode,
+    encoding: Encoding,
+    code: ErrorCode,
+    message: &str,
+    retry_after_ms: Option<u64>,
+) -> Response<Body> {
     let error = ErrorFields { code: code.as_str(), message: message.into(), retry_after_ms };
     let mut response = encoded(status, encoding, &ErrorBody { error });
     if let Some(ms) = retry_after_ms {

@@ -101,7 +101,7 @@ impl Service {
     ///
     /// # Cancel safety
     ///
-    /// A publish whose call is dropped while it waits for room has not happened.
+    /// Dropped while a body arrives, nothing has been published.
     pub async fn handle<B>(&self, request: Request<B>) -> Response<Body>
     where
         B: http_body::Body + Send,
@@ -141,7 +141,9 @@ impl Service {
             "/v1/publish" => not_allowed("POST"),
             "/v1/topics" if is_get => api::topics(&self.shared, request.uri().query().unwrap_or("")),
             "/healthz" if is_get => reply::text(StatusCode::OK, "ok\n"),
-            "/readyz" if is_get && self.shared.is_draining() => reply::text(StatusCode::SERVICE_UNAVAILABLE, "draining\n"),
+            "/readyz" if is_get && self.shared.is_draining() => {
+                reply::text(StatusCode::SERVICE_UNAVAILABLE, "draining\n")
+            }
             "/readyz" if is_get => reply::text(StatusCode::OK, "ready\n"),
             "/metrics" if is_get => metrics::render(&self.shared),
             "/v1/topics" | "/healthz" | "/readyz" | "/metrics" => not_allowed("GET, HEAD"),
@@ -172,14 +174,18 @@ impl Shared {
 }
 
 fn not_allowed(allow: &'static str) -> Response<Body> {
-    let mut response = reply::error(StatusCode::METHOD_NOT_ALLOWED, ErrorCode::BadRequest, "another method is needed here");
+    let mut response =
+        reply::error(StatusCode::METHOD_NOT_ALLOWED, ErrorCode::BadRequest, "another method is needed here");
     response.headers_mut().insert(ALLOW, HeaderValue::from_static(allow));
     response
 }
 
 impl fmt::Debug for Service {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Service").field("broker", &self.shared.broker).field("connections", &self.connections()).finish_non_exhaustive()
+        f.debug_struct("Service")
+            .field("broker", &self.shared.broker)
+            .field("connections", &self.connections())
+            .finish_non_exhaustive()
     }
 }
 

@@ -101,6 +101,7 @@ fn cpu_ms() -> u64 {
     // The name in the second field may hold anything; fields are counted behind its last `)`.
     let Some((_, fields)) = stat.rsplit_once(')') else { return 0 };
     // utime and stime: fields 14 and 15 of proc_pid_stat(5), the 12th and 13th behind the name.
-    let ticks: u64 = fields.split_ascii_whitespace().skip(11).take(2).filter_map(|ticks| ticks.parse::<u64>().ok()).sum();
+    let ticks: u64 =
+        fields.split_ascii_whitespace().skip(11).take(2).filter_map(|ticks| ticks.parse::<u64>().ok()).sum();
     ticks * 1_000 / rustix::param::clock_ticks_per_second()
 }

@@ -110,7 +110,8 @@ fn choose(offered: &[&str]) -> Result<Encoding, Cow<'static, str>> {
         None if offered.is_empty() => Ok(Encoding::Json),
         None => {
             let [json, msgpack] = known.map(Encoding::subprotocol);
-            let hint = if offered.iter().any(|offer| offer.starts_with(TOKEN_PREFIX)) { " beside the token" } else { "" };
+            let hint =
+                if offered.iter().any(|offer| offer.starts_with(TOKEN_PREFIX)) { " beside the token" } else { "" };
             Err(format!("offer the subprotocol {json} or {msgpack}{hint}").into())
         }
     }
@@ -118,7 +119,8 @@ fn choose(offered: &[&str]) -> Result<Encoding, Cow<'static, str>> {
 
 fn unavailable(shared: &Shared, message: &str) -> Response<Body> {
     shared.refused.fetch_add(1, Ordering::Relaxed);
-    let mut response = reply::failure(StatusCode::SERVICE_UNAVAILABLE, Encoding::Json, ErrorCode::Overloaded, message, Some(RETRY_MS));
+    let mut response =
+        reply::failure(StatusCode::SERVICE_UNAVAILABLE, Encoding::Json, ErrorCode::Overloaded, message, Some(RETRY_MS));
     response.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));
     response
 }

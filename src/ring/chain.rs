@@ -8,10 +8,7 @@
 //!
 //! Growing by linking (never by copying, which a stopped publisher could miss) is the idea of
 //! Michael and Scott's queue as crossbeam's `SegQueue` has it.
-#![allow(
-    unsafe_code,
-    reason = "a slot hands out what another thread may be removing; only raw pointers can say so"
-)]
+#![allow(unsafe_code, reason = "a slot hands out what another thread may be removing; only raw pointers can say so")]
 
 use std::marker::PhantomData;
 use std::mem::ManuallyDrop;
@@ -23,8 +20,7 @@ use std::sync::atomic::Ordering::Relaxed;
 use super::reclaim::Guard;
 use super::{Entry, Seq};
 use crate::sync::ordering::{
-    FIRST_LOOK, FIRST_MOVE, LAST_LOOK, LAST_MOVE, NEXT_LINK, NEXT_LOOK, SLOT_BURY, SLOT_LOOK,
-    SLOT_PLACE,
+    FIRST_LOOK, FIRST_MOVE, LAST_LOOK, LAST_MOVE, NEXT_LINK, NEXT_LOOK, SLOT_BURY, SLOT_LOOK, SLOT_PLACE,
 };
 use crate::sync::{AtomicPtr, Plain};
 
@@ -104,12 +100,7 @@ impl<T: Entry> Chain<T> {
     /// Makes a chain whose first slot is `base` and whose segments double between the bounds of `slots`.
     pub(super) fn new(base: Seq, slots: RangeInclusive<usize>) -> Self {
         let first = Segment::alloc(base, *slots.start());
-        Self {
-            first: AtomicPtr::new(first),
-            last: AtomicPtr::new(first),
-            slots_max: *slots.end(),
-            owns: PhantomData,
-        }
+        Self { first: AtomicPtr::new(first), last: AtomicPtr::new(first), slots_max: *slots.end(), owns: PhantomData }
     }
 
     /// The slot of `seq`, in a new segment if need be. `seq` must not be beyond the next one to fill.
@@ -136,10 +127,7 @@ impl<T: Entry> Chain<T> {
         // Most readers stand near the end, so the hint to the last segment is tried first.
         let last = Segment::seen(self.last.load(LAST_LOOK), guard);
         if last.base() <= seq {
-            return Some(Walk {
-                segment: last,
-                guard,
-            });
+            return Some(Walk { segment: last, guard });
         }
         self.walk_from_first(seq, guard)
     }
@@ -231,10 +219,7 @@ impl<T: Entry> Segment<T> {
         }
         let slots = (self.slots.len() * 2).min(slots_max);
         let made = Self::alloc(self.end(), slots);
-        match self
-            .next
-            .compare_exchange(ptr::null_mut(), made, NEXT_LINK, NEXT_LOOK)
-        {
+        match self.next.compare_exchange(ptr::null_mut(), made, NEXT_LINK, NEXT_LOOK) {
             Ok(_) => made,
             Err(next) => {
                 // SAFETY: `alloc` made it by `Arc::into_raw`, and nobody else has seen it.
@@ -259,19 +244,12 @@ impl<T: Entry> Slot<T> {
     pub(super) fn place(&self, entry: Arc<T>) -> Result<(), Refused<T>> {
         let raw = Arc::into_raw(entry).cast_mut();
         // A failure needs no ordering: nothing is read through what was found.
-        match self
-            .0
-            .compare_exchange(ptr::null_mut(), raw, SLOT_PLACE, Relaxed)
-        {
+        match self.0.compare_exchange(ptr::null_mut(), raw, SLOT_PLACE, Relaxed) {
             Ok(_) => Ok(()),
             Err(found) => {
                 // SAFETY: made by `Arc::into_raw` above, and the slot did not take it.
                 let entry = unsafe { Arc::from_raw(raw) };
-                if found == Self::CLOSED {
-                    Err(Refused::Closed(entry))
-                } else {
-                    Err(Refused::Taken(entry))
-                }
+                if found == Self::CLOSED { Err(Refused::Closed(entry)) } else { Err(Refused::Taken(entry)) }
             }
         }
     }
@@ -279,9 +257,7 @@ impl<T: Entry> Slot<T> {
     /// Closes the slot, if nothing has been placed there.
     pub(super) fn close(&self) -> bool {
         // No ordering: there is nothing to read behind the mark.
-        self.0
-            .compare_exchange(ptr::null_mut(), Self::CLOSED, Relaxed, Relaxed)
-            .is_ok()
+        self.0.compare_exchange(ptr::null_mut(), Self::CLOSED, Relaxed, Relaxed).is_ok()
     }
 
     /// Looks at what the slot holds.
@@ -298,20 +274,13 @@ impl<T: Entry> Slot<T> {
             // SAFETY: invariant 5. The count stays the slot's, as a `Held` never gives it back; by 6 it
             // lasts as long as the guard under which it was found.
             let entry = unsafe { Arc::from_raw(found) };
-            Seen::Held(Held {
-                entry: ManuallyDrop::new(entry),
-                guard: PhantomData,
-            })
+            Seen::Held(Held { entry: ManuallyDrop::new(entry), guard: PhantomData })
         }
     }
 
     /// Puts a tombstone over the entry and retires it. Only a slot that holds one may be buried.
     pub(super) fn bury(&self, bytes: usize, guard: &Guard) {
-        let tombstone = if cfg!(mutate = "bury_empties") {
-            ptr::null_mut()
-        } else {
-            Self::BURIED
-        };
+        let tombstone = if cfg!(mutate = "bury_empties") { ptr::null_mut() } else { Self::BURIED };
         let found = self.0.swap(tombstone, SLOT_BURY);
         if let Some(entry) = Self::owned(found) {
             guard.retire(entry, bytes);

@@ -163,11 +163,7 @@ impl<T: Entry> Ring<T> {
     /// reader that holds them back.
     pub fn new(retention: Retention, window: usize) -> Self {
         let slots_max = (retention.entries_max / 4).clamp(SEGMENT_SLOTS_MIN, SEGMENT_SLOTS_MAX);
-        Self::with_window(
-            retention,
-            (window as u64).max(WINDOW_MIN),
-            FIRST_SLOTS..=slots_max,
-        )
+        Self::with_window(retention, (window as u64).max(WINDOW_MIN), FIRST_SLOTS..=slots_max)
     }
 
     /// As [`Ring::new`], with the window and the segments' first and last size as they are given.
@@ -210,11 +206,7 @@ impl<T: Entry> Ring<T> {
     /// What the retained entries weigh.
     pub fn retained_bytes(&self) -> usize {
         let bytes = self.bytes.load(Relaxed);
-        if bytes > isize::MAX as usize {
-            0
-        } else {
-            bytes
-        }
+        if bytes > isize::MAX as usize { 0 } else { bytes }
     }
 
     /// Places an entry after all others, and evicts what retention then no longer covers (the entry's
@@ -227,11 +219,7 @@ impl<T: Entry> Ring<T> {
     /// # Errors
     ///
     /// [`PushError::Full`] and [`PushError::Closed`], with the entry.
-    pub fn push(
-        &self,
-        entry: Arc<T>,
-        passed: impl Fn() -> Seq,
-    ) -> Result<Pushed, PushError<Arc<T>>> {
+    pub fn push(&self, entry: Arc<T>, passed: impl Fn() -> Seq) -> Result<Pushed, PushError<Arc<T>>> {
         if !reclaim::has_room() {
             return Err(PushError::Full(entry));
         }
@@ -275,9 +263,7 @@ impl<T: Entry> Ring<T> {
     /// Evicts the oldest of the entries up to `passed` until the rest weighs no more than `bytes_max`;
     /// with 0 all of them. Returns what they weighed.
     pub fn shrink(&self, bytes_max: usize, passed: Seq) -> usize {
-        self.evict_while(passed, &reclaim::pin(), |_, _, bytes| {
-            bytes > bytes_max || bytes_max == 0
-        })
+        self.evict_while(passed, &reclaim::pin(), |_, _, bytes| bytes > bytes_max || bytes_max == 0)
     }
 
     /// Hands the entries from `from` on to `take`, in order, until there is none or `take` breaks.
@@ -289,11 +275,7 @@ impl<T: Entry> Ring<T> {
     ///
     /// [`Lagged`] when the entry at `from` has left the ring; then none was handed out. If entries leave
     /// while they are being read, this returns what was reached, and the next call reports it.
-    pub fn read(
-        &self,
-        from: Seq,
-        mut take: impl FnMut(Seq, &Arc<T>) -> ControlFlow<()>,
-    ) -> Result<Seq, Lagged> {
+    pub fn read(&self, from: Seq, mut take: impl FnMut(Seq, &Arc<T>) -> ControlFlow<()>) -> Result<Seq, Lagged> {
         let guard = reclaim::pin();
         let from = from.max(Seq(1));
         let Some(mut walk) = self.chain.walk(from, &guard) else {
@@ -326,11 +308,7 @@ impl<T: Entry> Ring<T> {
     pub fn close_after(&self, newest: Seq) -> bool {
         let guard = reclaim::pin();
         let seq = newest.next();
-        seq.0 == self.tail.load(TAIL_LOOK)
-            && self
-                .chain
-                .reach(seq, &guard)
-                .is_some_and(chain::Slot::close)
+        seq.0 == self.tail.load(TAIL_LOOK) && self.chain.reach(seq, &guard).is_some_and(chain::Slot::close)
     }
 
     /// Whether the ring was closed.
@@ -358,42 +336,26 @@ impl<T: Entry> Ring<T> {
     /// Moves `tail` past a slot that was found filled, whoever filled it.
     fn advance(&self, filled: Seq) {
         // A failure means that somebody else has moved it.
-        let _ = self
-            .tail
-            .compare_exchange(filled.0, filled.next().0, TAIL_MOVE, Relaxed);
+        let _ = self.tail.compare_exchange(filled.0, filled.next().0, TAIL_MOVE, Relaxed);
     }
 
     fn lagged(&self, from: Seq) -> Lagged {
         // The tombstone or the chain that told us has shown us the `head` that came before it.
         let resume = Seq(self.head.load(Relaxed));
         debug_assert!(resume > from, "what has gone lies before head");
-        Lagged {
-            missed: resume.0.saturating_sub(from.0),
-            resume: resume.max(from),
-        }
+        Lagged { missed: resume.0.saturating_sub(from.0), resume: resume.max(from) }
     }
 
     fn evict_uncovered(&self, now_ms: u64, passed: Seq, guard: &Guard) -> usize {
-        let Retention {
-            entries_max,
-            bytes_max,
-            age_ms_max,
-        } = self.retention;
+        let Retention { entries_max, bytes_max, age_ms_max } = self.retention;
         self.evict_while(passed, guard, |entry, entries, bytes| {
-            entries > entries_max as u64
-                || bytes > bytes_max
-                || now_ms.saturating_sub(entry.at_ms()) > age_ms_max
+            entries > entries_max as u64 || bytes > bytes_max || now_ms.saturating_sub(entry.at_ms()) > age_ms_max
         })
     }
 
     /// Evicts the oldest entry, up to `passed`, as long as `over` says so of it, of the number of entries
     /// and of their weight.
-    fn evict_while(
-        &self,
-        passed: Seq,
-        guard: &Guard,
-        over: impl Fn(&T, u64, usize) -> bool,
-    ) -> usize {
+    fn evict_while(&self, passed: Seq, guard: &Guard, over: impl Fn(&T, u64, usize) -> bool) -> usize {
         let mut evicted_bytes = 0;
         let tail = loop {
             let head = Seq(self.head.load(Relaxed));
@@ -422,9 +384,7 @@ impl<T: Entry> Ring<T> {
             let weight = entry.weight();
             // The claim: of all who want this entry gone, one moves `head` past it and must bury it. It
             // needs no ordering, as nothing is read on the strength of `head` alone.
-            let claim = self
-                .head
-                .compare_exchange(head.0, head.next().0, Relaxed, Relaxed);
+            let claim = self.head.compare_exchange(head.0, head.next().0, Relaxed, Relaxed);
             if claim.is_ok() {
                 slot.bury(weight, guard);
                 self.bytes.fetch_sub(weight, Relaxed);

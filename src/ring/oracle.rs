@@ -76,20 +76,14 @@ impl Oracle {
         }
         self.newest = seq;
         self.items.push_back((seq, item));
-        Ok(Pushed {
-            seq: Seq(seq),
-            evicted_bytes: self.evict(item.at_ms, passed),
-        })
+        Ok(Pushed { seq: Seq(seq), evicted_bytes: self.evict(item.at_ms, passed) })
     }
 
     fn read(&self, from: Seq, take: usize) -> Result<(Seq, Vec<(u64, Item)>), Lagged> {
         let from = from.0.max(1);
         let oldest = self.oldest();
         if from < oldest {
-            return Err(Lagged {
-                missed: oldest - from,
-                resume: Seq(oldest),
-            });
+            return Err(Lagged { missed: oldest - from, resume: Seq(oldest) });
         }
         let after = self.items.iter().filter(|(seq, _)| *seq >= from);
         let read: Vec<_> = after.take(take).copied().collect();
@@ -105,8 +99,7 @@ impl Oracle {
 pub fn fuzz_ops(data: &[u8]) {
     let mut data = data.iter().copied();
     let mut byte = move || data.next();
-    let (Some(entries), Some(bytes), Some(age), Some(shape)) = (byte(), byte(), byte(), byte())
-    else {
+    let (Some(entries), Some(bytes), Some(age), Some(shape)) = (byte(), byte(), byte(), byte()) else {
         return;
     };
     let retention = Retention {
@@ -117,13 +110,7 @@ pub fn fuzz_ops(data: &[u8]) {
     let window = u64::from(shape % 16) + 1;
     let slots = 4..=4 << (shape >> 6);
     let ring = Arc::new(Ring::with_window(retention, window, slots));
-    let mut oracle = Oracle {
-        items: VecDeque::new(),
-        newest: 0,
-        retention,
-        window,
-        closed: false,
-    };
+    let mut oracle = Oracle { items: VecDeque::new(), newest: 0, retention, window, closed: false };
     let mut cursor = Cursor::new(Arc::clone(&ring), Seq(1));
     let (mut id, mut now_ms, mut passed) = (0, 0, Seq::MAX);
 
@@ -132,11 +119,7 @@ pub fn fuzz_ops(data: &[u8]) {
             0..=6 => {
                 id += 1;
                 let weight = usize::from(arg) * usize::from(op >> 4) / 8;
-                let item = Item {
-                    id,
-                    weight,
-                    at_ms: now_ms,
-                };
+                let item = Item { id, weight, at_ms: now_ms };
                 let pushed = ring.push(Arc::new(item), || passed);
                 let pushed = pushed.map_err(|refused| match refused {
                     PushError::Full(item) => PushError::Full(*item),
@@ -150,10 +133,7 @@ pub fn fuzz_ops(data: &[u8]) {
             }
             8 => {
                 let bytes_max = usize::from(arg) * 8;
-                assert_eq!(
-                    ring.shrink(bytes_max, passed),
-                    oracle.shrink(bytes_max, passed)
-                );
+                assert_eq!(ring.shrink(bytes_max, passed), oracle.shrink(bytes_max, passed));
             }
             9 | 10 => {
                 let from = Seq((oracle.newest + 3).saturating_sub(u64::from(arg)));
@@ -161,11 +141,7 @@ pub fn fuzz_ops(data: &[u8]) {
                 let mut read = Vec::new();
                 let next = ring.read(from, |seq, item| {
                     read.push((seq.0, **item));
-                    if read.len() == take {
-                        ControlFlow::Break(())
-                    } else {
-                        ControlFlow::Continue(())
-                    }
+                    if read.len() == take { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
                 });
                 assert_eq!(next.map(|next| (next, read)), oracle.read(from, take));
             }

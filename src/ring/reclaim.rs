@@ -53,10 +53,7 @@ pub(super) fn pin() -> Guard {
 
 /// What waits to be freed.
 pub fn pending() -> Pending {
-    Pending {
-        entries: PENDING_ENTRIES.load(Relaxed),
-        bytes: PENDING_BYTES.load(Relaxed),
-    }
+    Pending { entries: PENDING_ENTRIES.load(Relaxed), bytes: PENDING_BYTES.load(Relaxed) }
 }
 
 /// Frees what can be freed, this thread's unfinished batch included. For threads about to sleep; costs
@@ -134,10 +131,7 @@ struct Batch {
 
 impl Batch {
     const fn new() -> Self {
-        Self {
-            retired: Vec::new(),
-            bytes: 0,
-        }
+        Self { retired: Vec::new(), bytes: 0 }
     }
 
     fn add(&mut self, thing: Option<Arc<dyn Send + Sync>>, bytes: usize) {

@@ -22,11 +22,7 @@ struct Note {
 
 impl Note {
     fn new(publisher: u64, count: u64) -> Arc<Self> {
-        Arc::new(Self {
-            publisher,
-            count,
-            body: vec![u8::try_from(count % 251).unwrap_or(0); 24].into(),
-        })
+        Arc::new(Self { publisher, count, body: vec![u8::try_from(count % 251).unwrap_or(0); 24].into() })
     }
 }
 
@@ -40,17 +36,10 @@ impl Entry for Note {
     }
 }
 
-const KEEP_ALL: Retention = Retention {
-    entries_max: usize::MAX,
-    bytes_max: usize::MAX,
-    age_ms_max: u64::MAX,
-};
+const KEEP_ALL: Retention = Retention { entries_max: usize::MAX, bytes_max: usize::MAX, age_ms_max: u64::MAX };
 
 fn keep(entries_max: usize) -> Retention {
-    Retention {
-        entries_max,
-        ..KEEP_ALL
-    }
+    Retention { entries_max, ..KEEP_ALL }
 }
 
 fn nobody() -> Seq {
@@ -78,10 +67,7 @@ fn a_reader_that_was_overtaken_learns_how_much_it_missed() {
     for count in 1..=100 {
         ring.push(Note::new(0, count), nobody).unwrap();
     }
-    let lagged = Lagged {
-        missed: 90,
-        resume: Seq(91),
-    };
+    let lagged = Lagged { missed: 90, resume: Seq(91) };
     assert_eq!(cursor.next().map(drop), Err(lagged));
     for count in 91..=100 {
         assert_eq!(cursor.next().unwrap().unwrap().count, count);
@@ -208,9 +194,7 @@ fn a_reader_that_holds_publishers_back_misses_nothing_under_stress() {
                 for count in 1..=EACH {
                     let mut note = Note::new(publisher, count);
                     while let Err(refused) = ring.push(note, || Seq(passed.load(Acquire))) {
-                        let PushError::Full(back) = refused else {
-                            unreachable!("nobody closes it")
-                        };
+                        let PushError::Full(back) = refused else { unreachable!("nobody closes it") };
                         note = back;
                         thread::yield_now();
                     }

@@ -34,7 +34,11 @@ struct Host {
 
 impl Host {
     fn new() -> Self {
-        Host { system: System::new(), networks: Networks::new_with_refreshed_list(), disks: Disks::new_with_refreshed_list() }
+        Host {
+            system: System::new(),
+            networks: Networks::new_with_refreshed_list(),
+            disks: Disks::new_with_refreshed_list(),
+        }
     }
 
     /// What is due in that round.
@@ -43,7 +47,10 @@ impl Host {
         let cores: Vec<f64> = self.system.cpus().iter().map(|cpu| tenth(f64::from(cpu.cpu_usage()))).collect();
         let load = System::load_average();
         let percent = tenth(f64::from(self.system.global_cpu_usage()));
-        let mut due = vec![("host.cpu", json!({"percent": percent, "cores": cores, "load": [load.one, load.five, load.fifteen]}))];
+        let mut due = vec![(
+            "host.cpu",
+            json!({"percent": percent, "cores": cores, "load": [load.one, load.five, load.fifteen]}),
+        )];
         if round.is_multiple_of(MEMORY_EVERY) {
             self.system.refresh_memory();
             let (used, total) = (self.system.used_memory(), self.system.total_memory());
@@ -52,7 +59,10 @@ impl Host {
             let received: u64 = self.networks.values().map(sysinfo::NetworkData::received).sum();
             let sent: u64 = self.networks.values().map(sysinfo::NetworkData::transmitted).sum();
             let per_second = |bytes: u64| bytes * 1_000 / (CPU_EVERY.as_millis() as u64 * u64::from(MEMORY_EVERY));
-            due.push(("host.network", json!({"received_per_second": per_second(received), "sent_per_second": per_second(sent)})));
+            due.push((
+                "host.network",
+                json!({"received_per_second": per_second(received), "sent_per_second": per_second(sent)}),
+            ));
         }
         if round.is_multiple_of(DISKS_EVERY) {
             self.disks.refresh(true);

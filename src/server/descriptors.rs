@@ -21,7 +21,10 @@ pub(super) fn raise(connections_max: usize) {
         && limit < wanted
     {
         let possible = limit.saturating_sub(OTHERS);
-        tracing::info!(limit, "file descriptors allow about {possible} connections of the {connections_max} configured");
+        tracing::info!(
+            limit,
+            "file descriptors allow about {possible} connections of the {connections_max} configured"
+        );
     }
 }
 

@@ -31,10 +31,6 @@ const HEAD_BYTES_MAX: usize = 16 * 1024;
 /// How long to wait when the system has no room for another connection.
 const BACK_OFF: Duration = Duration::from_millis(50);
 
-/// Unsent bytes that the kernel takes for one connection, beyond what is on its way. Few enough that a
-/// slow subscriber is noticed early, enough to keep a fast one busy for a scheduler's period.
-const UNSENT_BYTES_MAX: u32 = 128 * 1024;
-
 /// The sockets of a server.
 #[derive(Debug)]
 pub(super) struct Listeners(Vec<StdListener>);
@@ -133,8 +129,6 @@ impl Acceptor {
             refuse(&stream);
             return;
         }
-        // Fails only where the system does not have it; the kernel's buffer is then the bound.
-        let _ = SockRef::from(&stream).set_tcp_notsent_lowat(UNSENT_BYTES_MAX);
         let counted = Open::new(Arc::clone(self));
         tokio::spawn(serve_http(stream, service.clone(), counted));
     }

@@ -103,7 +103,8 @@ fn serve_core(listeners: Vec<std::net::TcpListener>, acceptor: &Arc<Acceptor>, s
 }
 
 fn broker(config: &Config) -> Broker {
-    let history = History { entries: config.history.entries, bytes: config.history.bytes, age_ms: config.history.age_ms };
+    let history =
+        History { entries: config.history.entries, bytes: config.history.bytes, age_ms: config.history.age_ms };
     let builder = Broker::builder()
         .history(history)
         .linger_ms(config.history.linger_ms)
@@ -126,7 +127,10 @@ fn service(config: &Config, broker: Broker, threads: usize) -> Service {
     let mut builder = Service::builder(broker)
         .connections_max(limits.connections)
         .subscriptions_per_connection_max(limits.subscriptions_per_connection)
-        .heartbeat(Duration::from_millis(config.keep_alive.heartbeat_ms), Duration::from_millis(config.keep_alive.timeout_ms))
+        .heartbeat(
+            Duration::from_millis(config.keep_alive.heartbeat_ms),
+            Duration::from_millis(config.keep_alive.timeout_ms),
+        )
         .shards(threads);
     builder.options.hosts.clone_from(&config.server.hosts);
     builder.options.origins.clone_from(&config.server.origins);

@@ -155,7 +155,8 @@ impl Session {
 
     /// Reads and carries out commands until there are no more for now.
     async fn burst(&mut self, stream: &mut Stream) -> ControlFlow<End> {
-        let limits = ReadLimits { message_bytes_max: self.options.message_bytes_max, fragments_max: self.options.fragments_max };
+        let limits =
+            ReadLimits { message_bytes_max: self.options.message_bytes_max, fragments_max: self.options.fragments_max };
         let tells_readable = stream.tells_readable();
         let mut reader = Reader::new(stream, limits);
         loop {
@@ -185,12 +186,16 @@ impl Session {
                     self.give_way().await;
                 }
                 Ok(Incoming::Pong(_)) => {}
-                Ok(Incoming::Close(close)) => return ControlFlow::Break(End::Closed(close.map(|(code, _)| CloseCode(code.0)))),
+                Ok(Incoming::Close(close)) => {
+                    return ControlFlow::Break(End::Closed(close.map(|(code, _)| CloseCode(code.0))));
+                }
                 Ok(Incoming::Idle) => {
                     self.hand_over();
                     return ControlFlow::Continue(());
                 }
-                Err(ReadError::Violation { code, reason }) => return ControlFlow::Break(End::Close(CloseCode(code.0), reason)),
+                Err(ReadError::Violation { code, reason }) => {
+                    return ControlFlow::Break(End::Close(CloseCode(code.0), reason));
+                }
                 Err(ReadError::Io(_) | ReadError::Eof { .. }) => return ControlFlow::Break(End::Lost),
             }
             if !tells_readable {
@@ -204,7 +209,9 @@ impl Session {
             Step::Answered => {}
             Step::Ask(asks) => self.ask(asks).await,
             Step::Wait(waiting) => self.wait_for_room(waiting).await,
-            Step::GiveUp => return ControlFlow::Break(End::Close(CloseCode::MALFORMED, "too many malformed commands in a row")),
+            Step::GiveUp => {
+                return ControlFlow::Break(End::Close(CloseCode::MALFORMED, "too many malformed commands in a row"));
+            }
         }
         self.give_way().await;
         ControlFlow::Continue(())

@@ -6,9 +6,12 @@ use std::time::Duration;
 use bytes::Bytes;
 
 use crate::broker::{ConnectionId, Form, Message, Placed, Topic};
-use crate::fanout::What;
+use crate::fanout::{Asker, What};
 use crate::gate::{Admitted, Denied, Pass};
-use crate::protocol::{Command, Data, DecodeLimits, Encoding, ErrorCode, Event, Filter, Id, Item, Items, Position, Publish, Refusal, Request, Subscribe};
+use crate::protocol::{
+    Command, Data, DecodeLimits, Encoding, ErrorCode, Event, Filter, Id, Item, Items, Position, Publish, Refusal,
+    Request, Subscribe,
+};
 use crate::ws;
 
 /// What a later version brings.
@@ -51,7 +54,11 @@ impl Default for SessionOptions {
 
 impl SessionOptions {
     pub(crate) fn decode_limits(&self) -> DecodeLimits {
-        DecodeLimits { batch_items_max: self.batch_items_max, key_bytes_max: KEY_BYTES_MAX, member_bytes_max: MEMBER_BYTES_MAX }
+        DecodeLimits {
+            batch_items_max: self.batch_items_max,
+            key_bytes_max: KEY_BYTES_MAX,
+            member_bytes_max: MEMBER_BYTES_MAX,
+        }
     }
 }
 
@@ -115,7 +122,13 @@ impl Machine {
 
     /// Decides about one command of a frame. `source` gives the bytes that the command's `data` is a
     /// slice of.
-    pub(super) fn decide(&mut self, request: Result<Request<'_>, Refusal<'_>>, encoding: Encoding, source: impl Fn() -> Bytes, out: &mut Vec<u8>) -> Step {
+    pub(super) fn decide(
+        &mut self,
+        request: Result<Request<'_>, Refusal<'_>>,
+        encoding: Encoding,
+        source: impl Fn() -> Bytes,
+        out: &mut Vec<u8>,
+    ) -> Step {
         let Request { id, index, command } = match request {
             Ok(request) => request,
             Err(refusal) => return self.refuse(&refusal, out),
@@ -155,7 +168,14 @@ impl Machine {
         if self.malformed < self.malformed_max { Step::Answered } else { Step::GiveUp }
     }
 
-    pub(super) fn deny(&self, denied: &Denied, id: Option<&Id<'_>>, index: Option<u32>, topic: Option<&str>, out: &mut Vec<u8>) {
+    pub(super) fn deny(
+        &self,
+        denied: &Denied,
+        id: Option<&Id<'_>>,
+        index: Option<u32>,
+        topic: Option<&str>,
+        out: &mut Vec<u8>,
+    ) {
         let Denied { code, message, retry_after_ms } = denied;
         // Without an id the place in the batch says which command it was.
         let index = index.filter(|_| id.is_none());
@@ -197,7 +217,12 @@ impl Machine {
         self.recent = Some(placed.topic);
     }
 
-    fn subscribe(&mut self, subscribe: &Subscribe<'_>, id: Option<&Id<'_>>, index: Option<u32>) -> Result<Step, Denied> {
+    fn subscribe(
+        &mut self,
+        subscribe: &Subscribe<'_>,
+        id: Option<&Id<'_>>,
+        index: Option<u32>,
+    ) -> Result<Step, Denied> {
         if subscribe.presence || subscribe.member.is_some() {
             return Err(unavailable());
         }
@@ -227,10 +252,10 @@ impl Machine {
         id: Option<&Id<'_>>,
         index: Option<u32>,
         target: impl Fn(&Item<'_>) -> Result<Filter, Denied>,
-        what: fn(Filter, Option<Id<'static>>) -> What,
+        what: fn(Filter, Asker) -> What,
     ) -> Step {
         let asks = items.clone().map(|item| match target(&item) {
-            Ok(target) => Ask::Shard(what(target, owned(id))),
+            Ok(target) => Ask::Shard(what(target, Asker { id: owned(id), index })),
             Err(denied) => {
                 let mut reply = Vec::new();
                 self.deny(&denied, id, index, Some(&item.topic), &mut reply);

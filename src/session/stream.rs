@@ -6,10 +6,15 @@ use std::sync::Arc;
 use std::task::{Context, Poll, ready};
 
 use bytes::{Buf, Bytes};
+use socket2::SockRef;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf, ReadHalf};
 use tokio::net::TcpStream;
 
 use crate::fanout::{Pipe, Transport};
+
+/// Unsent bytes that the kernel takes for one connection, beyond what is on its way. Few enough that a
+/// slow subscriber is noticed early, enough to keep a fast one busy while others have their turn.
+const UNSENT_BYTES_MAX: u32 = 128 * 1024;
 
 /// A stream that is neither plain TCP nor known by its type.
 pub(crate) trait Duplex: AsyncRead + AsyncWrite + Send + Unpin {}
@@ -33,6 +38,8 @@ impl Stream {
     pub(crate) fn tcp(stream: TcpStream, ahead: Bytes) -> (Self, Transport) {
         // Small replies must not wait for an acknowledgement. Fails only on a dead socket.
         let _ = stream.set_nodelay(true);
+        // Fails only where the system does not have it; the kernel's buffer is then the bound.
+        let _ = SockRef::from(&stream).set_tcp_notsent_lowat(UNSENT_BYTES_MAX);
         let stream = Arc::new(stream);
         (Stream { ahead: own(ahead), source: Source::Tcp(Arc::clone(&stream)) }, Transport::Tcp(stream))
     }

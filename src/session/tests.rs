@@ -29,7 +29,8 @@ impl Session {
         let limits = self.options.decode_limits();
         let source = Bytes::copy_from_slice(frame.as_bytes());
         let text = std::str::from_utf8(&source).expect("it was text");
-        let decided = decode_json(text, &limits).map(|request| self.machine.decide(request, Encoding::Json, || source.clone(), &mut out));
+        let decided = decode_json(text, &limits)
+            .map(|request| self.machine.decide(request, Encoding::Json, || source.clone(), &mut out));
         let steps = decided.collect();
         (steps, events(&out))
     }
@@ -71,7 +72,10 @@ fn events(mut frames: &[u8]) -> Vec<Value> {
 fn a_publish_is_answered_when_it_has_an_id() {
     let mut session = Session::new();
     let published = session.answer(&json!({"type": "publish", "id": "x", "topic": "a", "data": null}));
-    assert_eq!((&published["type"], &published["id"], &published["offset"]), (&json!("published"), &json!("x"), &json!(1)));
+    assert_eq!(
+        (&published["type"], &published["id"], &published["offset"]),
+        (&json!("published"), &json!("x"), &json!(1))
+    );
     let (steps, events) = session.steps(&json!({"type": "publish", "topic": "a", "data": 1}).to_string());
     assert!(matches!(steps[..], [Step::Answered]) && events.is_empty());
     let (_, events) = session.steps(&json!({"type": "publish", "topic": "a", "data": 1, "echo": false}).to_string());
@@ -107,7 +111,12 @@ fn each_item_of_a_list_is_asked_or_refused_on_its_own_and_in_order() {
     let mut session = Session::new();
     let asks = session.asks(&json!({"type": "subscribe", "id": 2, "topics": ["a", "b..c", "d.*", {"topic": "e"}]}));
     match &asks[..] {
-        [Ask::Shard(What::Join(a, _)), Ask::Refused(reply), Ask::Shard(What::Join(d, Some(_))), Ask::Shard(What::Join(e, _))] => {
+        [
+            Ask::Shard(What::Join(a, _)),
+            Ask::Refused(reply),
+            Ask::Shard(What::Join(d, _)),
+            Ask::Shard(What::Join(e, _)),
+        ] => {
             assert_eq!((a.as_str(), d.as_str(), e.as_str()), ("a", "d.*", "e"));
             assert_eq!(events(reply)[0]["topic"], "b..c");
         }
@@ -127,7 +136,11 @@ fn what_later_versions_bring_says_so() {
         json!({"type": "publish", "id": 1, "topic": "a", "data": 1, "idempotency_key": "k"}),
     ] {
         let error = session.answer(&command);
-        assert_eq!((&error["code"], &error["message"]), (&json!("bad_request"), &json!("not available in this version")), "{command}");
+        assert_eq!(
+            (&error["code"], &error["message"]),
+            (&json!("bad_request"), &json!("not available in this version")),
+            "{command}"
+        );
     }
     let asks = session.asks(&json!({"type": "subscribe", "id": 1, "topic": "a", "last": 3}));
     let [Ask::Refused(reply)] = &asks[..] else { panic!("{asks:?}") };
@@ -154,11 +167,15 @@ fn malformed_commands_are_counted_until_a_good_one_comes() {
 #[test]
 fn errors_in_a_batch_say_which_command_it_was() {
     let mut session = Session::new();
-    let batch = json!([{"type": "ping", "id": 1}, {"type": "publish", "topic": "..", "data": 1}, {"type": "what", "id": 3}]);
+    let batch =
+        json!([{"type": "ping", "id": 1}, {"type": "publish", "topic": "..", "data": 1}, {"type": "what", "id": 3}]);
     let (_, events) = session.steps(&batch.to_string());
     assert_eq!(events[0], json!({"type": "pong", "id": 1}));
     assert_eq!((&events[1]["index"], &events[1]["code"]), (&json!(1), &json!("bad_topic")));
-    assert_eq!((&events[2]["id"], events[2].get("index"), &events[2]["code"]), (&json!(3), None, &json!("unknown_type")));
+    assert_eq!(
+        (&events[2]["id"], events[2].get("index"), &events[2]["code"]),
+        (&json!(3), None, &json!("unknown_type"))
+    );
     let long = json!([{"type": "ping"}, {"type": "ping"}, {"type": "ping"}, {"type": "ping"}, {"type": "ping"}]);
     let (_, events) = session.steps(&long.to_string());
     assert_eq!(events[0]["code"], "too_large");

@@ -33,10 +33,7 @@ pub struct Bell {
 impl Bell {
     /// Makes a bell that has not rung.
     pub fn new() -> Self {
-        Self {
-            rung: AtomicBool::new(false),
-            sleeper: AtomicWaker::new(),
-        }
+        Self { rung: AtomicBool::new(false), sleeper: AtomicWaker::new() }
     }
 
     /// Rings: the sleeper wakes, or does not fall asleep, and sees all that was written before.
@@ -92,9 +89,7 @@ impl Default for Bell {
 
 impl fmt::Debug for Bell {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Bell")
-            .field("rung", &self.rung.load(Relaxed))
-            .finish_non_exhaustive()
+        f.debug_struct("Bell").field("rung", &self.rung.load(Relaxed)).finish_non_exhaustive()
     }
 }
 

@@ -27,6 +27,9 @@ use super::ordering::{fence_flag_lowered, fence_flag_raise};
 /// then reads the ring, each with a fence between. Of two `SeqCst` fences one is the first: if the
 /// publisher's, the receiver finds the entry in the ring; if the receiver's, the publisher finds the
 /// flag down, and raises it. So nothing is left unread while the flag is down and the queue empty.
+///
+/// The queue must let what came before a push happen before what comes after the pop, as every queue
+/// does: else the lowering could come before the raising that it answers.
 #[derive(Debug)]
 pub struct Flag(AtomicBool);
 

@@ -18,6 +18,4 @@ mod models;
 
 pub use self::bell::Bell;
 pub use self::flag::Flag;
-pub(crate) use self::native::{
-    AtomicBool, AtomicPtr, AtomicU64, AtomicUsize, AtomicWaker, Plain, fence,
-};
+pub(crate) use self::native::{AtomicBool, AtomicPtr, AtomicU64, AtomicUsize, AtomicWaker, Plain, fence};

@@ -1,7 +1,7 @@
 //! Loom models of the bell and the flag.
 
 use std::sync::Arc;
-use std::sync::atomic::Ordering::Relaxed;
+use std::sync::atomic::Ordering::{Acquire, Relaxed, Release};
 use std::task::{Context, Wake, Waker};
 
 use loom::sync::atomic::AtomicUsize;
@@ -24,10 +24,7 @@ struct Bed {
 
 impl Bed {
     fn new() -> Arc<Self> {
-        Arc::new(Self {
-            woken: Mutex::new(false),
-            changed: Condvar::new(),
-        })
+        Arc::new(Self { woken: Mutex::new(false), changed: Condvar::new() })
     }
 
     fn sleep(&self) {
@@ -51,10 +48,7 @@ fn wait_until(bell: &Bell, done: impl Fn() -> bool) {
     let bed = Bed::new();
     let waker = Waker::from(Arc::clone(&bed));
     while !done() {
-        if bell
-            .poll_rung(&mut Context::from_waker(&waker))
-            .is_pending()
-        {
+        if bell.poll_rung(&mut Context::from_waker(&waker)).is_pending() {
             bed.sleep();
         }
     }
@@ -97,13 +91,13 @@ fn nothing_is_left_unread_while_the_flag_is_down() {
             thread::spawn(move || {
                 shared.published[index].store(1, Relaxed);
                 if shared.flag.raise() {
-                    shared.queued.fetch_add(1, Relaxed);
+                    shared.queued.fetch_add(1, Release);
                 }
             })
         });
         let mut read = [0, 0];
         let mut turn = || {
-            let queued = shared.queued.load(Relaxed);
+            let queued = shared.queued.load(Acquire);
             if queued == 0 {
                 return;
             }

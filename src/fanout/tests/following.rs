@@ -56,7 +56,7 @@ fn a_walk_over_many_topics_takes_several_turns_and_misses_none() {
         rig.publish(&format!("t.{topic}"), "1");
     }
     let filter = Filter::parse("t.*").expect("a pattern");
-    rig.mailbox.post(&peer.link, What::Join(filter, Some(Id::Int(1))));
+    rig.mailbox.post(&peer.link, What::Join(filter, asker(1)));
     assert_eq!(rig.shard.turn(), Turn::Again);
     peer.expect_nothing();
     rig.turn();
@@ -94,6 +94,15 @@ fn leaving_what_was_not_joined_is_an_error() {
         let error = peer.expect("error");
         assert_eq!((error["code"].as_str(), error["topic"].as_str()), (Some("not_subscribed"), Some(filter)));
     }
+}
+
+#[test]
+fn an_error_about_a_command_without_id_says_its_place_in_the_batch() {
+    let mut rig = Rig::new(History::default(), options());
+    let mut peer = rig.connect(FAST);
+    let filter = Filter::parse("a").expect("a name");
+    rig.post(&peer, What::Leave(filter, Asker { id: None, index: Some(6) }));
+    assert_eq!(peer.expect("error")["index"], 6);
 }
 
 #[test]

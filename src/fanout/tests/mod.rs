@@ -11,7 +11,7 @@ use std::task::{Context, Poll, Waker};
 
 use serde_json::Value;
 
-use super::mail::{Mailbox, What};
+use super::mail::{Asker, Mailbox, What};
 use super::shard::{Shard, ShardOptions, Turn};
 use super::{Link, Pipe, Transport};
 use crate::broker::{Broker, ConnectionId, Form, History, Message, Refused};
@@ -68,11 +68,11 @@ impl Rig {
     }
 
     fn subscribe(&mut self, peer: &Peer, filter: &str) {
-        self.post(peer, What::Join(Filter::parse(filter).expect("a name or pattern"), Some(Id::Int(1))));
+        self.post(peer, What::Join(Filter::parse(filter).expect("a name or pattern"), asker(1)));
     }
 
     fn unsubscribe(&mut self, peer: &Peer, filter: &str) {
-        self.post(peer, What::Leave(Filter::parse(filter).expect("a name or pattern"), Some(Id::Int(2))));
+        self.post(peer, What::Leave(Filter::parse(filter).expect("a name or pattern"), asker(2)));
     }
 
     /// Publishes and does not turn; false when there is no room.
@@ -159,7 +159,10 @@ impl Peer {
         let mut offsets = Vec::new();
         while let Some(event) = self.next() {
             assert_eq!(event["type"], "message", "{event}");
-            offsets.push((event["topic"].as_str().expect("a topic").to_owned(), event["offset"].as_u64().expect("an offset")));
+            offsets.push((
+                event["topic"].as_str().expect("a topic").to_owned(),
+                event["offset"].as_u64().expect("an offset"),
+            ));
         }
         offsets
     }
@@ -177,6 +180,10 @@ fn take_frame(bytes: &mut Vec<u8>) -> Option<(u8, Vec<u8>)> {
     let payload = bytes.get(head..head + length)?.to_vec();
     bytes.drain(..head + length);
     Some((first & 0x0F, payload))
+}
+
+fn asker(id: u64) -> Asker {
+    Asker { id: Some(Id::Int(id)), index: None }
 }
 
 fn options() -> ShardOptions {

@@ -142,10 +142,22 @@ fn a_drain_spreads_the_times_to_return_evenly() {
     let mut peers: Vec<Peer> = (0..5).map(|_| rig.connect(FAST)).collect();
     rig.mailbox.drain(1000);
     rig.turn();
-    let mut times: Vec<u64> = peers.iter_mut().map(|peer| peer.expect("goodbye")["reconnect_ms"].as_u64().expect("a time")).collect();
+    let mut times: Vec<u64> =
+        peers.iter_mut().map(|peer| peer.expect("goodbye")["reconnect_ms"].as_u64().expect("a time")).collect();
     times.sort_unstable();
     assert_eq!(times, [0, 200, 400, 600, 800]);
     assert!(peers.iter().all(|peer| peer.closed == Some(1012)));
+}
+
+#[test]
+fn a_connection_that_comes_while_others_are_sent_away_is_sent_away_too() {
+    let mut rig = Rig::new(History::default(), options());
+    rig.mailbox.drain(1000);
+    rig.turn();
+    let mut late = rig.connect(FAST);
+    assert_eq!(late.expect("goodbye")["reconnect_ms"], 500);
+    late.take();
+    assert_eq!(late.closed, Some(1012));
 }
 
 #[test]

@@ -42,10 +42,7 @@ struct Things {
 
 impl Default for Retired {
     fn default() -> Self {
-        Self {
-            count: AtomicUsize::new(0),
-            things: Mutex::default(),
-        }
+        Self { count: AtomicUsize::new(0), things: Mutex::default() }
     }
 }
 
@@ -55,10 +52,7 @@ pub(super) fn pin() -> Guard {
 
 /// What waits to be freed.
 pub fn pending() -> Pending {
-    Pending {
-        entries: RETIRED.count.load(Relaxed),
-        bytes: 0,
-    }
+    Pending { entries: RETIRED.count.load(Relaxed), bytes: 0 }
 }
 
 /// Does nothing: what was retired is freed when the model ends.
@@ -71,10 +65,7 @@ pub(super) fn has_room() -> bool {
 impl Guard {
     pub(super) fn retire(&self, thing: Arc<dyn Send + Sync>, _bytes: usize) {
         let address = Arc::as_ptr(&thing).cast::<()>().addr();
-        let mut things = RETIRED
-            .things
-            .lock()
-            .expect("no holder of this lock panics");
+        let mut things = RETIRED.things.lock().expect("no holder of this lock panics");
         let turn = things.kept.len();
         let before = things.turn.insert(address, turn);
         assert!(before.is_none(), "retired twice");
@@ -86,10 +77,7 @@ impl Guard {
 
     /// Panics if the thing at `address` had been retired when this guard was made.
     pub(super) fn assert_reachable(&self, address: usize) {
-        let things = RETIRED
-            .things
-            .lock()
-            .expect("no holder of this lock panics");
+        let things = RETIRED.things.lock().expect("no holder of this lock panics");
         if let Some(&turn) = things.turn.get(&address) {
             assert!(turn >= self.0, "reached after it was retired");
         }
