@@ -78,7 +78,8 @@ async fn subscribers(service: &Service, count: usize) -> Vec<DuplexStream> {
     let mut peers = Vec::with_capacity(count);
     for _ in 0..count {
         let (mut near, far) = tokio::io::duplex(2048);
-        let connection = hyper::server::conn::http1::Builder::new().serve_connection(TokioIo::new(far), service.clone());
+        let connection =
+            hyper::server::conn::http1::Builder::new().serve_connection(TokioIo::new(far), service.clone());
         tokio::spawn(connection.with_upgrades());
         near.write_all(HANDSHAKE).await.expect("the service reads");
         // A frame of a client is masked; a mask of zeros leaves it as it is.

@@ -66,10 +66,7 @@ struct Peer {
 
 impl Floor {
     fn turn(&mut self, events: &mut Vec<epoll::Event>) -> Result<()> {
-        const SOON: Timespec = Timespec {
-            tv_sec: 0,
-            tv_nsec: 1_000_000,
-        };
+        const SOON: Timespec = Timespec { tv_sec: 0, tv_nsec: 1_000_000 };
         events.clear();
         let timeout = (self.unsent > 0).then_some(&SOON);
         let spare = rustix::buffer::spare_capacity(events);
@@ -96,11 +93,7 @@ impl Floor {
         self.run = run;
         self.run.clear();
         if self.unsent > 0 {
-            for (_, peer) in self
-                .peers
-                .iter_mut()
-                .filter(|(_, peer)| !peer.unsent.is_empty())
-            {
+            for (_, peer) in self.peers.iter_mut().filter(|(_, peer)| !peer.unsent.is_empty()) {
                 // An error shows at the next read as well.
                 let _ = peer.send(&[], &mut self.unsent);
             }
@@ -120,12 +113,7 @@ impl Floor {
             let entry = self.peers.vacant_entry();
             let token = epoll::EventData::new_u64(entry.key() as u64);
             epoll::add(&self.epoll, &stream, token, epoll::EventFlags::IN)?;
-            entry.insert(Peer {
-                stream,
-                upgraded: false,
-                rest: Vec::new(),
-                unsent: Vec::new(),
-            });
+            entry.insert(Peer { stream, upgraded: false, rest: Vec::new(), unsent: Vec::new() });
         }
     }
 
@@ -134,12 +122,7 @@ impl Floor {
         let Some(peer) = self.peers.get_mut(key) else {
             return;
         };
-        let Peer {
-            stream,
-            upgraded,
-            rest,
-            ..
-        } = peer;
+        let Peer { stream, upgraded, rest, .. } = peer;
         let mut replies = Vec::new();
         let open = wire::read_through(&*stream, rest, &mut self.buffer, |bytes| {
             let mut used = 0;
@@ -165,11 +148,8 @@ impl Floor {
                     "published"
                 };
                 let id = wire::number_after(frame.payload, br#""id":"#).ok_or("no id")?;
-                let text = format!(
-                    r#"{{"type":"{event}","id":{id},"topic":"{}","offset":{}}}"#,
-                    wire::TOPIC,
-                    self.head
-                );
+                let text =
+                    format!(r#"{{"type":"{event}","id":{id},"topic":"{}","offset":{}}}"#, wire::TOPIC, self.head);
                 wire::push_server_frame(wire::TEXT, text.as_bytes(), &mut replies);
             }
             Ok(used)
@@ -192,11 +172,7 @@ impl Floor {
 fn push_message(offset: u64, publish: &[u8], run: &mut Vec<u8>) -> Result<()> {
     let data = wire::find(publish, br#""data":"#).ok_or("no data")?;
     let mut text = Vec::with_capacity(publish.len() + 16);
-    write!(
-        text,
-        r#"{{"type":"message","topic":"{}","offset":{offset},"#,
-        wire::TOPIC
-    )?;
+    write!(text, r#"{{"type":"message","topic":"{}","offset":{offset},"#, wire::TOPIC)?;
     text.extend_from_slice(&publish[data..]);
     wire::push_server_frame(wire::TEXT, &text, run);
     Ok(())

@@ -97,10 +97,7 @@ impl Load {
             address,
             peers: Vec::new(),
             buffer: vec![0; BUFFER_BYTES],
-            seen: Seen {
-                data_tail: wire::data_tail().into_bytes(),
-                ..Seen::default()
-            },
+            seen: Seen { data_tail: wire::data_tail().into_bytes(), ..Seen::default() },
             publisher: None,
             writes: 0,
             restless,
@@ -145,13 +142,7 @@ impl Load {
                 let token = epoll::EventData::new_u64(self.peers.len() as u64);
                 epoll::add(&self.epoll, &stream, token, epoll::EventFlags::IN)?;
                 stream.write_all(upgrade.as_bytes())?;
-                self.peers.push(Peer {
-                    stream,
-                    role,
-                    upgraded: false,
-                    position: 0,
-                    rest: Vec::new(),
-                });
+                self.peers.push(Peer { stream, role, upgraded: false, position: 0, rest: Vec::new() });
             }
             self.turn(Duration::from_millis(10))?;
             if Instant::now() > deadline {
@@ -194,12 +185,7 @@ impl Load {
         let period = 1.0 / f64::from(per_second);
         let count = (lasting.as_secs_f64() / period) as u32;
         self.seen.latencies = Some(Vec::new());
-        let first = self
-            .publisher
-            .as_ref()
-            .ok_or("no publisher")?
-            .start
-            .elapsed();
+        let first = self.publisher.as_ref().ok_or("no publisher")?.start.elapsed();
         for nth in 0..count {
             let sway = (f64::from(nth) * GOLDEN).fract() * SWAY;
             let due = first + Duration::from_secs_f64((f64::from(nth) + sway) * period);
@@ -229,10 +215,7 @@ impl Load {
     fn drain(&mut self) -> Result<()> {
         let deadline = Instant::now() + PATIENCE;
         loop {
-            let issued = self
-                .publisher
-                .as_ref()
-                .map_or(0, |publisher| publisher.issued);
+            let issued = self.publisher.as_ref().map_or(0, |publisher| publisher.issued);
             let head = self.seen.head;
             let behind = |peer: &&Peer| peer.role == Role::Subscriber && peer.position < head;
             let waiting = self.peers.iter().filter(behind).count();
@@ -313,13 +296,7 @@ fn nanoseconds(since_start: Duration) -> u64 {
 impl Peer {
     /// Reads once; returns how many writes it made in answer.
     fn read(&mut self, buffer: &mut [u8], seen: &mut Seen) -> Result<u64> {
-        let Peer {
-            stream,
-            role,
-            upgraded,
-            position,
-            rest,
-        } = self;
+        let Peer { stream, role, upgraded, position, rest } = self;
         let mut out = Vec::new();
         let open = wire::read_through(&*stream, rest, buffer, |bytes| {
             let mut used = 0;
@@ -333,8 +310,7 @@ impl Peer {
                 match role {
                     Role::Publisher => seen.live += 1,
                     Role::Subscriber => {
-                        let text =
-                            format!(r#"{{"type":"subscribe","id":1,"topic":"{}"}}"#, wire::TOPIC);
+                        let text = format!(r#"{{"type":"subscribe","id":1,"topic":"{}"}}"#, wire::TOPIC);
                         wire::push_client_frame(wire::TEXT, text.as_bytes(), &mut out);
                     }
                 }

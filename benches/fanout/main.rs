@@ -8,11 +8,7 @@
 //! Options, after `--`: `--quick` (a smoke run of seconds: small, unpinned, no goals), `--write` (puts
 //! the tables into `docs/benchmarks.md`), `--only a,b` (of `fanfare`, `naive`, `floor`), `--rounds N`.
 
-#![allow(
-    clippy::print_stdout,
-    clippy::print_stderr,
-    reason = "a command: its output is its purpose"
-)]
+#![allow(clippy::print_stdout, clippy::print_stderr, reason = "a command: its output is its purpose")]
 
 mod floor;
 mod load;
@@ -75,21 +71,13 @@ impl Options {
                 }
                 "--only" => {
                     let names = args.next().ok_or("--only wants names")?;
-                    servers = names
-                        .split(',')
-                        .map(Kind::parse)
-                        .collect::<Result<Vec<Kind>>>()?;
+                    servers = names.split(',').map(Kind::parse).collect::<Result<Vec<Kind>>>()?;
                 }
                 other => return Err(format!("unknown option {other}").into()),
             }
         }
         let rounds = rounds.unwrap_or(if quick { 1 } else { ROUNDS });
-        Ok(Options {
-            quick,
-            write,
-            rounds,
-            servers,
-        })
+        Ok(Options { quick, write, rounds, servers })
     }
 }
 
@@ -101,11 +89,7 @@ const ROUNDS_MAX: usize = 7;
 /// Runs every server in every round and says whether all held what is asked of them.
 fn compare(options: &Options) -> Result<bool> {
     proc::raise_descriptors();
-    let scenario = if options.quick {
-        Scenario::quick()
-    } else {
-        Scenario::full()
-    };
+    let scenario = if options.quick { Scenario::quick() } else { Scenario::full() };
     let cores = if options.quick { None } else { proc::cores() };
     let mut record = Record::default();
     for round in 0..options.rounds {
@@ -113,9 +97,7 @@ fn compare(options: &Options) -> Result<bool> {
             // Nobody always runs first, or always after the same one.
             let kind = options.servers[(turn + round) % options.servers.len()];
             eprintln!("round {} of {}: {}", round + 1, options.rounds, kind.name());
-            let sample = scenario
-                .run(kind, cores)
-                .map_err(|error| format!("{}: {error}", kind.name()))?;
+            let sample = scenario.run(kind, cores).map_err(|error| format!("{}: {error}", kind.name()))?;
             record.add(kind, sample);
         }
     }
@@ -124,9 +106,7 @@ fn compare(options: &Options) -> Result<bool> {
     let goals = report::goals(&record);
     println!("{tables}");
     if options.quick {
-        println!(
-            "A smoke run: nothing is pinned, nothing is judged but that every message arrived."
-        );
+        println!("A smoke run: nothing is pinned, nothing is judged but that every message arrived.");
     } else {
         println!("{}", goals.table);
     }

@@ -26,16 +26,11 @@ const BEHIND_MAX: usize = 1024;
 
 /// Serves until the process is ended.
 pub(crate) fn serve() -> Result<bool> {
-    let runtime = tokio::runtime::Builder::new_current_thread()
-        .enable_io()
-        .build()?;
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_io().build()?;
     runtime.block_on(async {
         let listener = TcpListener::bind("127.0.0.1:0").await?;
         println!("{SCHEME}{}", listener.local_addr()?);
-        let broker = Arc::new(Broker {
-            bus: broadcast::Sender::new(BEHIND_MAX),
-            offsets: Mutex::default(),
-        });
+        let broker = Arc::new(Broker { bus: broadcast::Sender::new(BEHIND_MAX), offsets: Mutex::default() });
         loop {
             let (stream, _) = listener.accept().await?;
             let broker = Arc::clone(&broker);
@@ -68,15 +63,9 @@ impl Broker {
         let mut offsets = self.offsets.lock().unwrap_or_else(PoisonError::into_inner);
         let offset = offsets.entry(topic.to_owned()).or_insert(0);
         *offset += 1;
-        let text = format!(
-            r#"{{"type":"message","topic":{},"offset":{offset},"data":{data}}}"#,
-            Value::from(topic)
-        );
+        let text = format!(r#"{{"type":"message","topic":{},"offset":{offset},"data":{data}}}"#, Value::from(topic));
         // Fails only while nobody is connected.
-        let _ = self.bus.send(Arc::new(Published {
-            topic: topic.to_owned(),
-            text: text.into(),
-        }));
+        let _ = self.bus.send(Arc::new(Published { topic: topic.to_owned(), text: text.into() }));
         *offset
     }
 }
@@ -121,20 +110,11 @@ fn command(text: &str, broker: &Broker, topics: &mut HashSet<String>) -> Result<
         _ => return Err("unknown type".into()),
     };
     let topic = Value::from(topic);
-    Ok(format!(
-        r#"{{"type":"{event}","id":{id},"topic":{topic},"offset":{offset}}}"#
-    ))
+    Ok(format!(r#"{{"type":"{event}","id":{id},"topic":{topic},"offset":{offset}}}"#))
 }
 
-#[allow(
-    clippy::result_large_err,
-    clippy::unnecessary_wraps,
-    reason = "the shape that tungstenite asks for"
-)]
-fn choose_protocol(
-    request: &Request,
-    mut response: Response,
-) -> std::result::Result<Response, ErrorResponse> {
+#[allow(clippy::result_large_err, clippy::unnecessary_wraps, reason = "the shape that tungstenite asks for")]
+fn choose_protocol(request: &Request, mut response: Response) -> std::result::Result<Response, ErrorResponse> {
     const NAME: &str = "Sec-WebSocket-Protocol";
     if let Some(protocol) = request.headers().get(NAME) {
         response.headers_mut().insert(NAME, protocol.clone());

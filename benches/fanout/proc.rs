@@ -30,10 +30,7 @@ impl Cpu {
             let units: u32 = fields.next().ok_or("no times in stat")?.parse()?;
             Ok(UNIT * units)
         };
-        Ok(Cpu {
-            user: time()?,
-            system: time()?,
-        })
+        Ok(Cpu { user: time()?, system: time()? })
     }
 
     pub(crate) fn total(self) -> Duration {
@@ -45,10 +42,7 @@ impl Sub for Cpu {
     type Output = Cpu;
 
     fn sub(self, earlier: Cpu) -> Cpu {
-        Cpu {
-            user: self.user.saturating_sub(earlier.user),
-            system: self.system.saturating_sub(earlier.system),
-        }
+        Cpu { user: self.user.saturating_sub(earlier.user), system: self.system.saturating_sub(earlier.system) }
     }
 }
 
@@ -99,21 +93,13 @@ pub(crate) fn pin(core: usize) -> Result<()> {
 pub(crate) fn raise_descriptors() {
     let limit = getrlimit(Resource::Nofile);
     // Where it fails the run has fewer connections; see `descriptors`.
-    let _ = setrlimit(
-        Resource::Nofile,
-        Rlimit {
-            current: limit.maximum,
-            maximum: limit.maximum,
-        },
-    );
+    let _ = setrlimit(Resource::Nofile, Rlimit { current: limit.maximum, maximum: limit.maximum });
 }
 
 /// How many descriptors this process may have.
 pub(crate) fn descriptors() -> usize {
     let limit = getrlimit(Resource::Nofile).current;
-    limit.map_or(usize::MAX, |limit| {
-        usize::try_from(limit).unwrap_or(usize::MAX)
-    })
+    limit.map_or(usize::MAX, |limit| usize::try_from(limit).unwrap_or(usize::MAX))
 }
 
 /// Model and kernel, in a few words.
@@ -123,10 +109,7 @@ pub(crate) fn machine() -> String {
     let model = info.lines().find(|line| line.starts_with("model name"));
     let model = model.and_then(|line| line.split_once(": "));
     let model = model.map_or("unknown processor", |(_, model)| model);
-    let count = info
-        .lines()
-        .filter(|line| line.starts_with("processor"))
-        .count();
+    let count = info.lines().filter(|line| line.starts_with("processor")).count();
     let kernel = read("/proc/sys/kernel/osrelease");
     format!("{count} × {model}, Linux {}", kernel.trim())
 }

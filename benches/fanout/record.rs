@@ -32,11 +32,7 @@ impl Record {
     }
 
     /// One figure of one server over all rounds, or `None` where it was not measured.
-    pub(crate) fn spread(
-        &self,
-        kind: Kind,
-        figure: impl Fn(&Sample) -> Option<f64>,
-    ) -> Option<Spread> {
+    pub(crate) fn spread(&self, kind: Kind, figure: impl Fn(&Sample) -> Option<f64>) -> Option<Spread> {
         let mut figures: Vec<f64> = self.of(kind).iter().filter_map(figure).collect();
         figures.sort_by(f64::total_cmp);
         let middle = figures.len() / 2;
@@ -46,11 +42,7 @@ impl Record {
         } else {
             figures[middle]
         };
-        Some(Spread {
-            median,
-            least,
-            most,
-        })
+        Some(Spread { median, least, most })
     }
 
     /// Messages that went missing and that no gap accounted for.

@@ -88,10 +88,7 @@ pub(crate) fn goals(record: &Record) -> Goals {
         let measured = measured.map_or_else(|| "–".to_owned(), plain);
         rows.push(row([goal.what, &limit, &measured, verdict]));
     }
-    Goals {
-        table: table(&rows),
-        met,
-    }
+    Goals { table: table(&rows), met }
 }
 
 impl Goal {
@@ -102,9 +99,7 @@ impl Goal {
         };
         match self.figure {
             Figure::Own(figure) => median(Kind::Fanfare, figure),
-            Figure::Naive(figure) => {
-                Some(median(Kind::Naive, figure)? / median(Kind::Fanfare, figure)?)
-            }
+            Figure::Naive(figure) => Some(median(Kind::Naive, figure)? / median(Kind::Fanfare, figure)?),
         }
     }
 }
@@ -112,11 +107,7 @@ impl Goal {
 /// All figures, and under which circumstances they came about.
 pub(crate) fn tables(record: &Record, scenario: &Scenario, pinned: bool) -> String {
     let rounds = record.rounds();
-    let pinned = if pinned {
-        "server pinned to one core, load to another"
-    } else {
-        "nothing pinned"
-    };
+    let pinned = if pinned { "server pinned to one core, load to another" } else { "nothing pinned" };
     let mut text = format!(
         "{date}: {machine}; {rustc}; fanfare {version}; {pinned}; medians of {rounds} interleaved \
          rounds (least – most).\n\n",
@@ -149,9 +140,7 @@ pub(crate) fn tables(record: &Record, scenario: &Scenario, pinned: bool) -> Stri
         scenario.per_second
     );
     let columns: [Column; 5] = [
-        ("CPU µs per delivery", |s| {
-            Some(s.paced.cost.user + s.paced.cost.system)
-        }),
+        ("CPU µs per delivery", |s| Some(s.paced.cost.user + s.paced.cost.system)),
         ("user", |s| Some(s.paced.cost.user)),
         ("system", |s| Some(s.paced.cost.system)),
         ("p50 ms", |s| Some(s.paced.p50)),
@@ -162,9 +151,7 @@ pub(crate) fn tables(record: &Record, scenario: &Scenario, pinned: bool) -> Stri
     let _ = writeln!(text, "\nIdle: {} subscribed connections\n", scenario.idle);
     let columns: [Column; 2] = [
         ("resident bytes per connection", |s| Some(s.idle.bytes)),
-        ("CPU µs per connect and subscribe", |s| {
-            Some(s.idle.connect)
-        }),
+        ("CPU µs per connect and subscribe", |s| Some(s.idle.connect)),
     ];
     text += &figures(record, &columns);
 
@@ -256,8 +243,7 @@ fn table(rows: &[Vec<String>]) -> String {
 
 /// Puts `tables` between the marks in `docs/benchmarks.md`, or a new page around them.
 pub(crate) fn write(tables: &str) -> Result<()> {
-    const BEGIN: &str =
-        "<!-- fanout: begin (written by `cargo bench --bench fanout -- --write`) -->";
+    const BEGIN: &str = "<!-- fanout: begin (written by `cargo bench --bench fanout -- --write`) -->";
     const END: &str = "<!-- fanout: end -->";
     let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("docs/benchmarks.md");
     let page = match fs::read_to_string(&path) {

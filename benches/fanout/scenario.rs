@@ -99,13 +99,7 @@ impl Scenario {
         // Of its own: what the others have left behind in a server's allocator would hide in the sum.
         let server = Server::start(kind, cores)?;
         let idle = self.idle(&server, cores.is_some())?;
-        Ok(Sample {
-            full,
-            paced,
-            idle,
-            lost,
-            skipped,
-        })
+        Ok(Sample { full, paced, idle, lost, skipped })
     }
 
     fn full_speed(&self, server: &Server, load: &mut Load) -> Result<FullSpeed> {
@@ -120,9 +114,7 @@ impl Scenario {
         Ok(FullSpeed {
             cost: Cost::new(server, deliveries),
             per_second: deliveries / elapsed,
-            per_write: writes
-                .filter(|writes| *writes > 0)
-                .map(|writes| deliveries / writes as f64),
+            per_write: writes.filter(|writes| *writes > 0).map(|writes| deliveries / writes as f64),
             busy: server.total().as_secs_f64() / elapsed,
         })
     }
@@ -135,9 +127,7 @@ impl Scenario {
         latencies.sort_unstable();
         let percentile = |percent: usize| {
             let at = latencies.len() * percent / 100;
-            latencies
-                .get(at)
-                .map_or(0.0, |micros| f64::from(*micros) / 1e3)
+            latencies.get(at).map_or(0.0, |micros| f64::from(*micros) / 1e3)
         };
         Ok(Paced {
             cost: Cost::new(after.server - before.server, deliveries),
@@ -162,19 +152,13 @@ impl Scenario {
             let reached = load.seen().messages;
             return Err(format!("a message reached {reached} of {} connections", self.idle).into());
         }
-        Ok(Idle {
-            bytes: grown as f64 / self.idle as f64,
-            connect: cpu.total().as_secs_f64() * 1e6 / self.idle as f64,
-        })
+        Ok(Idle { bytes: grown as f64 / self.idle as f64, connect: cpu.total().as_secs_f64() * 1e6 / self.idle as f64 })
     }
 }
 
 impl Cost {
     fn new(cpu: Cpu, deliveries: f64) -> Cost {
-        Cost {
-            user: cpu.user.as_secs_f64() * 1e6 / deliveries,
-            system: cpu.system.as_secs_f64() * 1e6 / deliveries,
-        }
+        Cost { user: cpu.user.as_secs_f64() * 1e6 / deliveries, system: cpu.system.as_secs_f64() * 1e6 / deliveries }
     }
 }
 

@@ -69,10 +69,7 @@ impl Server {
                 command.env_remove(name);
             }
         }
-        command
-            .env("FANFARE_LOG", "warn")
-            .stdin(Stdio::null())
-            .stdout(Stdio::piped());
+        command.env("FANFARE_LOG", "warn").stdin(Stdio::null()).stdout(Stdio::piped());
         // A child is born on its parent's processor, so that it counts its threads by it.
         if let Some(cores) = cores {
             proc::pin(cores.server)?;
@@ -120,9 +117,7 @@ fn first_line(child: &mut Child) -> Result<SocketAddr> {
         // Read on, so that a server that says more does not meet a closed pipe.
         lines.for_each(drop);
     });
-    let line = heard
-        .recv_timeout(PATIENCE)
-        .map_err(|_| "it never said where it listens")?;
+    let line = heard.recv_timeout(PATIENCE).map_err(|_| "it never said where it listens")?;
     let address = line.trim().strip_prefix(naive::SCHEME);
     Ok(address.ok_or("it listens at no http address")?.parse()?)
 }

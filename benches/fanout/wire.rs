@@ -76,11 +76,7 @@ pub(crate) fn next_frame(bytes: &mut [u8]) -> Result<Option<Frame<'_>>> {
     if let Some(mask) = mask {
         apply(mask, payload);
     }
-    Ok(Some(Frame {
-        opcode: first & 0x0f,
-        payload,
-        bytes: end,
-    }))
+    Ok(Some(Frame { opcode: first & 0x0f, payload, bytes: end }))
 }
 
 /// Appends a frame as a server sends it: unmasked.
@@ -156,10 +152,7 @@ pub(crate) fn publish(id: u64, at: u64, data_tail: &str, out: &mut String) {
     use std::fmt::Write as _;
     out.clear();
     // Infallible: the writer is a String.
-    let _ = write!(
-        out,
-        r#"{{"type":"publish","id":{id},"topic":"{TOPIC}","data":{{"at":{at}{data_tail}"#
-    );
+    let _ = write!(out, r#"{{"type":"publish","id":{id},"topic":"{TOPIC}","data":{{"at":{at}{data_tail}"#);
 }
 
 /// What follows the time in every publish and every message: the rest of the data, and the brace that
