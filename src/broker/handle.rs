@@ -233,8 +233,8 @@ impl Publisher {
     /// Dropped before it is done, the message has not been published.
     pub async fn publish_data(&self, data: Data) -> Result<Published, PublishError> {
         match self.attempt(data)? {
-            Ok(published) => Ok(published),
-            Err((topic, message)) => {
+            Attempt::Placed(published) => Ok(published),
+            Attempt::Full(topic, message) => {
                 let placed = self.broker.registry().publish_when_room(topic, message, || self.broker.now_ms()).await?;
                 Ok(placed.into())
             }
@@ -247,10 +247,13 @@ impl Publisher {
     ///
     /// [`TryPublishError::Full`] hands the payload back; otherwise as [`Broker::publish`].
     pub fn try_publish(&self, data: Data) -> Result<Published, TryPublishError> {
-        self.attempt(data)?.map_err(|(_, message)| TryPublishError::Full(message.data().clone()))
+        match self.attempt(data)? {
+            Attempt::Placed(published) => Ok(published),
+            Attempt::Full(_, message) => Err(TryPublishError::Full(message.data().clone())),
+        }
     }
 
-    fn attempt(&self, data: Data) -> Result<Result<Published, (Arc<Topic>, Arc<Message>)>, PublishError> {
+    fn attempt(&self, data: Data) -> Result<Attempt, PublishError> {
         let registry = self.broker.registry();
         let limit = registry.options().message_bytes_max;
         let bytes = data.bytes().len();
@@ -260,11 +263,17 @@ impl Publisher {
         let now_ms = self.broker.now_ms();
         let message = Arc::new(Message::new(self.topic.name().len(), data, None, now_ms));
         match registry.publish(Arc::clone(&self.topic), message, now_ms) {
-            Ok(placed) => Ok(Ok(placed.into())),
-            Err(Refused::Full(topic, message)) => Ok(Err((topic, message))),
+            Ok(placed) => Ok(Attempt::Placed(placed.into())),
+            Err(Refused::Full(topic, message)) => Ok(Attempt::Full(topic, message)),
             Err(Refused::TooManyTopics) => Err(PublishError::TooManyTopics),
         }
     }
+}
+
+/// What became of a publish that is allowed.
+enum Attempt {
+    Placed(Published),
+    Full(Arc<Topic>, Arc<Message>),
 }
 
 impl From<Placed> for Published {

@@ -57,7 +57,7 @@ fn serve(arguments: ServeArguments) -> ExitCode {
         complain(refused);
         return ExitCode::FAILURE;
     }
-    server::serve(config, arguments.demo)
+    server::serve(&config, arguments.demo)
 }
 
 /// Runs a client command. One thread is enough for one connection.

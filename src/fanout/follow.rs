@@ -124,7 +124,7 @@ impl Shard {
         }
         match target {
             Filter::Pattern(pattern) if again => self.subscribed(conn, &pattern, &asker, None),
-            Filter::Pattern(pattern) => self.join_pattern(conn, pattern, asker),
+            Filter::Pattern(pattern) => self.join_pattern(conn, &pattern, asker),
             Filter::Topic(name) => self.join_topic(conn, &name, &asker, again),
         }
     }
@@ -166,17 +166,17 @@ impl Shard {
         }
     }
 
-    fn join_pattern(&mut self, conn: u32, pattern: Pattern, asker: Asker) {
+    fn join_pattern(&mut self, conn: u32, pattern: &Pattern, asker: Asker) {
         let waiting = (Arc::clone(&self.conns[conn as usize].link), asker);
-        let known = self.patterns.tree.get_mut(&pattern).map(|pattern| *pattern);
+        let known = self.patterns.tree.get_mut(pattern).map(|pattern| *pattern);
         let number = known.unwrap_or_else(|| {
             let state = Walked::Joining;
             let slot =
                 PatternSlot { pattern: pattern.clone(), members: Vec::new(), waiting: Vec::new(), unsettled: 0, state };
             let number = self.patterns.slots.insert(slot) as u32;
-            self.patterns.tree.entry(&pattern, || number);
+            self.patterns.tree.entry(pattern, || number);
             // First the pattern, then the walk: a topic born in between is met twice, none is missed.
-            self.broker.registry().follow_pattern(&pattern, self.mailbox.inbox());
+            self.broker.registry().follow_pattern(pattern, self.mailbox.inbox());
             self.walks.push_back(Walk::Join { pattern: number, after: None });
             number
         });
@@ -221,14 +221,14 @@ impl Shard {
     pub(super) fn walk(&mut self) {
         match self.walks.pop_front() {
             None => {}
-            Some(Walk::Join { pattern, after }) => self.walk_join(pattern, after),
+            Some(Walk::Join { pattern, after }) => self.walk_join(pattern, after.as_ref()),
             Some(Walk::Leave { pattern, next }) => self.walk_leave(pattern, next),
         }
     }
 
-    fn walk_join(&mut self, pattern: u32, after: Option<TopicName>) {
+    fn walk_join(&mut self, pattern: u32, after: Option<&TopicName>) {
         let slot = &self.patterns[pattern];
-        let (topics, after) = self.broker.registry().matching(&slot.pattern, after.as_ref(), TURN_WALK_MAX);
+        let (topics, after) = self.broker.registry().matching(&slot.pattern, after, TURN_WALK_MAX);
         for topic in &topics {
             self.attach(topic, pattern);
         }

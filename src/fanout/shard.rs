@@ -249,7 +249,7 @@ impl Shard {
         let mut mail = self.mailbox.take(std::mem::take(&mut self.mail));
         for Mail { link, what } in mail.drain(..) {
             if let What::Open = what {
-                self.open(link);
+                self.open(&link);
                 continue;
             }
             let conn = link.slot();
@@ -279,10 +279,10 @@ impl Shard {
         self.mail = mail;
     }
 
-    fn open(&mut self, link: Arc<Link>) {
+    fn open(&mut self, link: &Arc<Link>) {
         link.hear(self.tick);
         let id = link.id;
-        let conn = self.conns.insert(Conn::new(Arc::clone(&link), self.tick)) as u32;
+        let conn = self.conns.insert(Conn::new(Arc::clone(link), self.tick)) as u32;
         link.set_slot(conn);
         self.wheel.add(conn, id, self.tick, self.wheel.heartbeat());
         self.mailbox.stats().connections.add(1);

@@ -91,13 +91,13 @@ async fn begin(upgraded: OnUpgrade, admission: Admission) {
 /// The stream below, without hyper's buffers where it is a plain TCP stream.
 fn open(upgraded: Upgraded) -> (Stream, Transport) {
     let upgraded = match upgraded.downcast::<TokioIo<TcpStream>>() {
-        Ok(parts) => return Stream::tcp(parts.io.into_inner(), parts.read_buf),
+        Ok(parts) => return Stream::tcp(parts.io.into_inner(), &parts.read_buf),
         Err(upgraded) => upgraded,
     };
     // axum's server and hyper-util's `auto` builder wrap the stream once more.
     match hyper_util::server::conn::auto::upgrade::downcast::<TokioIo<TcpStream>>(upgraded) {
-        Ok(parts) => Stream::tcp(parts.io.into_inner(), parts.read_buf),
-        Err(upgraded) => Stream::other(Box::new(TokioIo::new(upgraded)), bytes::Bytes::new()),
+        Ok(parts) => Stream::tcp(parts.io.into_inner(), &parts.read_buf),
+        Err(upgraded) => Stream::other(Box::new(TokioIo::new(upgraded)), &[]),
     }
 }
 

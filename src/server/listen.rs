@@ -101,7 +101,7 @@ impl Acceptor {
                 Err(error) => tracing::error!(%error, "a core cannot accept connections"),
             }
         }
-        std::future::pending().await
+        std::future::pending::<()>().await;
     }
 
     async fn accept(self: Arc<Self>, listener: TcpListener, service: Service) {

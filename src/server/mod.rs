@@ -34,9 +34,9 @@ enum StartError {
 }
 
 /// Serves until a signal ends it.
-pub(crate) fn serve(config: Config, demo: bool) -> ExitCode {
+pub(crate) fn serve(config: &Config, demo: bool) -> ExitCode {
     log::start(&config.log);
-    match run(&config, demo) {
+    match run(config, demo) {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
             tracing::error!("{error}");

@@ -35,7 +35,7 @@ enum Source {
 
 impl Stream {
     /// A plain TCP stream, which shards write to directly.
-    pub(crate) fn tcp(stream: TcpStream, ahead: Bytes) -> (Self, Transport) {
+    pub(crate) fn tcp(stream: TcpStream, ahead: &[u8]) -> (Self, Transport) {
         // Small replies must not wait for an acknowledgement. Fails only on a dead socket.
         let _ = stream.set_nodelay(true);
         // Fails only where the system does not have it; the kernel's buffer is then the bound.
@@ -45,7 +45,7 @@ impl Stream {
     }
 
     /// Any other stream, written to through a pipe that a task of its own empties.
-    pub(crate) fn other(stream: Box<dyn Duplex>, ahead: Bytes) -> (Self, Transport) {
+    pub(crate) fn other(stream: Box<dyn Duplex>, ahead: &[u8]) -> (Self, Transport) {
         let (read, write) = tokio::io::split(stream);
         let pipe = Arc::new(Pipe::default());
         let pump = Arc::clone(&pipe);
@@ -70,8 +70,8 @@ impl Stream {
 }
 
 /// The same bytes, and none of the buffer they came in: hyper's, 8 KiB even when they are none.
-fn own(ahead: Bytes) -> Bytes {
-    if ahead.is_empty() { Bytes::new() } else { Bytes::copy_from_slice(&ahead) }
+fn own(ahead: &[u8]) -> Bytes {
+    if ahead.is_empty() { Bytes::new() } else { Bytes::copy_from_slice(ahead) }
 }
 
 impl AsyncRead for Stream {

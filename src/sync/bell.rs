@@ -6,7 +6,6 @@
 //! bell promises that whoever is woken sees it.
 
 use std::fmt;
-use std::future::poll_fn;
 use std::sync::atomic::Ordering::Relaxed;
 use std::task::{Context, Poll};
 
@@ -25,19 +24,19 @@ use super::{AtomicBool, AtomicWaker};
 /// The accesses themselves need no ordering: the fences carry what was said, and the waker's own
 /// synchronisation carries the waker (a ringer whose `wake` comes before the sleeper's `register` is
 /// seen by the read that follows it).
-pub struct Bell {
+pub(crate) struct Bell {
     rung: AtomicBool,
     sleeper: AtomicWaker,
 }
 
 impl Bell {
     /// Makes a bell that has not rung.
-    pub fn new() -> Self {
+    pub(crate) fn new() -> Self {
         Self { rung: AtomicBool::new(false), sleeper: AtomicWaker::new() }
     }
 
     /// Rings: the sleeper wakes, or does not fall asleep, and sees all that was written before.
-    pub fn ring(&self) {
+    pub(crate) fn ring(&self) {
         fence_bell_ring();
         if self.rung.load(Relaxed) {
             return;
@@ -50,7 +49,7 @@ impl Bell {
     /// Ready when the bell has rung since this was last ready; else `cx` is woken by the next ring.
     ///
     /// One task at a time may wait: the last one that asked is the one that is woken.
-    pub fn poll_rung(&self, cx: &mut Context<'_>) -> Poll<()> {
+    pub(crate) fn poll_rung(&self, cx: &mut Context<'_>) -> Poll<()> {
         if self.hush() {
             return Poll::Ready(());
         }
@@ -59,15 +58,6 @@ impl Bell {
             return Poll::Ready(());
         }
         Poll::Pending
-    }
-
-    /// Waits until the bell has rung.
-    ///
-    /// # Cancel safety
-    ///
-    /// A ring is kept until a call returns, whatever becomes of futures that were dropped before.
-    pub async fn rung(&self) {
-        poll_fn(|cx| self.poll_rung(cx)).await;
     }
 
     /// Makes the bell quiet again; whether it had rung.

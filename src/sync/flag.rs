@@ -31,24 +31,24 @@ use super::ordering::{fence_flag_lowered, fence_flag_raise};
 /// The queue must let what came before a push happen before what comes after the pop, as every queue
 /// does: else the lowering could come before the raising that it answers.
 #[derive(Debug)]
-pub struct Flag(AtomicBool);
+pub(crate) struct Flag(AtomicBool);
 
 impl Flag {
     /// Makes a flag that is down.
-    pub fn new() -> Self {
+    pub(crate) fn new() -> Self {
         Self(AtomicBool::new(false))
     }
 
     /// Raises the flag; true means that it was down and that the caller must queue the topic.
     #[must_use = "whoever raised the flag has to queue what it stands for"]
-    pub fn raise(&self) -> bool {
+    pub(crate) fn raise(&self) -> bool {
         fence_flag_raise();
         // The read spares a busy topic the write: its flag is up nearly always.
         !self.0.load(Relaxed) && !self.0.swap(true, Relaxed)
     }
 
     /// Lowers the flag. To be called after the topic was taken from the queue, before it is read.
-    pub fn lower(&self) {
+    pub(crate) fn lower(&self) {
         self.0.store(false, Relaxed);
         fence_flag_lowered();
     }

@@ -16,6 +16,6 @@ mod native;
 #[cfg(all(test, loom))]
 mod models;
 
-pub use self::bell::Bell;
-pub use self::flag::Flag;
+pub(crate) use self::bell::Bell;
+pub(crate) use self::flag::Flag;
 pub(crate) use self::native::{AtomicBool, AtomicPtr, AtomicU64, AtomicUsize, AtomicWaker, Plain, fence};
