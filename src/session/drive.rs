@@ -160,9 +160,8 @@ impl Session {
         let tells_readable = stream.tells_readable();
         let mut reader = Reader::new(stream, limits);
         loop {
-            let link = Arc::clone(&self.link);
             let read = async { if tells_readable { reader.next().await } else { reader.recv().await } };
-            let Some(read) = unless_over(&link, read).await else {
+            let Some(read) = self.unless_over(read).await else {
                 return ControlFlow::Break(End::Over);
             };
             self.link.hear(self.mailbox.tick());
@@ -198,10 +197,23 @@ impl Session {
                 }
                 Err(ReadError::Io(_) | ReadError::Eof { .. }) => return ControlFlow::Break(End::Lost),
             }
-            if !tells_readable {
+        }
+    }
+
+    /// Waits for `read` unless the connection is over first. Replies do not wait with it.
+    async fn unless_over<T>(&mut self, read: impl Future<Output = T>) -> Option<T> {
+        let mut read = pin!(read);
+        poll_fn(|cx| {
+            if self.link.is_over() {
+                return Poll::Ready(None);
+            }
+            let polled = read.as_mut().poll(cx);
+            if polled.is_pending() {
                 self.hand_over();
             }
-        }
+            polled.map(Some)
+        })
+        .await
     }
 
     async fn carry_out(&mut self, step: Step) -> ControlFlow<End> {
@@ -300,18 +312,6 @@ impl Session {
         // reset, and the close frame lost with it.
         let _ = timeout(LINGER_TIME, drop_all(stream)).await;
     }
-}
-
-/// Runs `work` unless the connection is over first.
-async fn unless_over<T>(link: &Link, work: impl Future<Output = T>) -> Option<T> {
-    let mut work = pin!(work);
-    poll_fn(|cx| {
-        if link.is_over() {
-            return Poll::Ready(None);
-        }
-        work.as_mut().poll(cx).map(Some)
-    })
-    .await
 }
 
 async fn drop_all(stream: &mut Stream) {
