@@ -3,7 +3,6 @@
 use std::io::{BufRead, BufReader};
 use std::net::SocketAddr;
 use std::process::{Child, ChildStdout, Command, Stdio};
-use std::time::Duration;
 
 /// A running server. It is killed when this is dropped.
 pub(crate) struct Server {
