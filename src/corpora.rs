@@ -1,0 +1,52 @@
+//! Runs the bodies of the fuzz targets on the inputs in `fuzz/corpus`, so that what a fuzzer once found is
+//! tried again without one.
+
+use std::collections::BTreeSet;
+use std::fs;
+use std::path::Path;
+
+use crate::{protocol, ring, ws};
+
+type Body = fn(&[u8]);
+
+const TARGETS: &[(&str, Body)] = &[
+    ("command_json", protocol::fuzz::fuzz_command_json),
+    ("command_msgpack", protocol::fuzz::fuzz_command_msgpack),
+    ("frame_gate", ws::fuzz::frame_gate),
+    ("ring", ring::oracle::fuzz_ops),
+    ("topic_pattern", protocol::fuzz::fuzz_topic_pattern),
+    ("transcode", protocol::fuzz::fuzz_transcode),
+    ("ws_reader", ws::fuzz::ws_reader),
+];
+
+#[test]
+fn every_fuzz_target_holds_on_its_corpus() {
+    for (name, body) in TARGETS {
+        let inputs = names(&format!("corpus/{name}"));
+        assert!(!inputs.is_empty(), "fuzz/corpus/{name} is empty");
+        for input in inputs {
+            let bytes = fs::read(fuzz().join("corpus").join(name).join(&input)).expect("it was listed");
+            let outcome = std::panic::catch_unwind(|| body(&bytes));
+            assert!(outcome.is_ok(), "fuzz/corpus/{name}/{input}");
+        }
+    }
+}
+
+#[test]
+fn every_fuzz_target_has_its_corpus_run_here() {
+    let here: BTreeSet<String> = TARGETS.iter().map(|(name, _)| (*name).to_owned()).collect();
+    let targets: BTreeSet<String> =
+        names("fuzz_targets").iter().map(|file| file.trim_end_matches(".rs").to_owned()).collect();
+    assert_eq!(here, targets);
+    assert_eq!(here, names("corpus"));
+}
+
+fn fuzz() -> &'static Path {
+    Path::new(concat!(env!("CARGO_MANIFEST_DIR"), "/fuzz"))
+}
+
+/// What lies in a folder of `fuzz`.
+fn names(folder: &str) -> BTreeSet<String> {
+    let entries = fs::read_dir(fuzz().join(folder)).unwrap_or_else(|error| panic!("fuzz/{folder}: {error}"));
+    entries.map(|entry| entry.expect("a readable folder").file_name().to_string_lossy().into_owned()).collect()
+}
