@@ -284,7 +284,7 @@ fn of_two_publishers_none_gets_further_ahead_than_the_window() {
 fn what_was_not_passed_stays() {
     check(|| {
         let ring = ring(0, 1);
-        let publish = |value| go(&ring, move |ring| ring.push(Word::new(value), || Seq(0)).is_ok());
+        let publish = |value| go(&ring, move |ring| push_over_nothing_passed(ring, value));
         let (a, b) = (publish(10), publish(20));
         assert!(read(&ring, 1).is_ok());
         let mut placed = [a.join().unwrap(), b.join().unwrap()];
