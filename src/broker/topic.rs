@@ -206,8 +206,10 @@ impl Topic {
     pub(super) fn close_if_idle(self: &Arc<Self>) -> bool {
         let mut closed = self.lock();
         if !*closed {
-            // Nothing retained also means that every shard has passed: what it has not is not evicted.
-            if self.subscribers() > 0 || self.ring.retained_entries() > 0 || !self.ring.close() {
+            // The newest entry first: a publisher that comes in between keeps the topic alive. Nothing
+            // retained also means that every shard has passed: what it has not is not evicted.
+            let newest = self.ring.newest();
+            if self.subscribers() > 0 || self.ring.retained_entries() > 0 || !self.ring.close_after(newest) {
                 return false;
             }
             *closed = true;
