@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 
 use serde_json::{Value, json};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
-use tokio::net::TcpStream;
+use tokio::net::{TcpSocket, TcpStream};
 use tokio::time::{sleep, timeout_at};
 
 use crate::ledger::{Datum, Ledger};
@@ -18,6 +18,11 @@ const HANDSHAKE: &str = "GET /ws HTTP/1.1\r\nHost: localhost\r\nUpgrade: websock
 
 const BUSY_TOPICS: u64 = 50;
 const RARE_TOPICS: u64 = 500;
+
+/// Those who doze follow one of these, and publish more than the sockets hold before they read.
+const FLOOD_TOPICS: u64 = 2;
+const FLOOD_MESSAGES: usize = 300;
+const FLOOD_BYTES: usize = 16 * 1024;
 
 pub(crate) struct Guest {
     address: SocketAddr,
@@ -34,6 +39,10 @@ impl Guest {
         // Not all at once.
         sleep(Duration::from_millis(self.random.below(500))).await;
         while Instant::now() < end {
+            if self.random.one_in(100) {
+                self.doze().await;
+                continue;
+            }
             let mut visit = Visit::begin(&self).await;
             let by_pattern = self.random.one_in(5);
             let deaf = self.random.one_in(20);
@@ -51,6 +60,19 @@ impl Guest {
             }
             self.leave(visit).await;
         }
+    }
+
+    /// Follows, publishes much without reading, and reads what is left of it: there must be gaps.
+    async fn doze(&mut self) {
+        let topic = format!("flood.{}", self.random.below(FLOOD_TOPICS));
+        let mut visit = Visit::begin(self).await;
+        visit.write(&text(&json!({"type": "subscribe", "topic": topic}).to_string())).await;
+        for _ in 0..FLOOD_MESSAGES {
+            let datum = Datum { filler: "x".repeat(FLOOD_BYTES), ..self.ledger.datum(&topic) };
+            visit.write(&text(&json!({"type": "publish", "topic": topic, "data": datum}).to_string())).await;
+        }
+        visit.read_until(Instant::now() + Duration::from_millis(500 + self.random.below(2000))).await;
+        self.leave(visit).await;
     }
 
     /// What to say next.
@@ -122,7 +144,10 @@ struct Visit {
 
 impl Visit {
     async fn begin(guest: &Guest) -> Visit {
-        let mut stream = TcpStream::connect(guest.address).await.expect("the service accepts");
+        let socket = TcpSocket::new_v4().expect("a socket");
+        // Little, so that the service soon notices who does not read.
+        socket.set_recv_buffer_size(16 * 1024).expect("a socket takes a size");
+        let mut stream = socket.connect(guest.address).await.expect("the service accepts");
         stream.write_all(HANDSHAKE.as_bytes()).await.expect("the service takes a handshake");
         let mut unread = Vec::new();
         let end = loop {

@@ -11,6 +11,9 @@ use serde::{Deserialize, Serialize};
 pub(crate) struct Datum {
     pub(crate) topic: String,
     pub(crate) number: u64,
+    /// Makes it large.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub(crate) filler: String,
 }
 
 #[derive(Default)]
@@ -35,7 +38,7 @@ pub(crate) struct Totals {
 impl Ledger {
     /// A message that has never been published.
     pub(crate) fn datum(&self, topic: &str) -> Datum {
-        Datum { topic: topic.to_owned(), number: self.numbers.fetch_add(1, Ordering::Relaxed) }
+        Datum { topic: topic.to_owned(), number: self.numbers.fetch_add(1, Ordering::Relaxed), filler: String::new() }
     }
 
     /// Somebody has seen a message at this place: it must be the one that others have.

@@ -8,13 +8,14 @@ mod guest;
 mod ledger;
 mod random;
 
+use std::collections::HashMap;
 use std::fs;
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use axum::Router;
-use fanfare::{Broker, Delivery, History, Service};
+use fanfare::{Broker, Delivery, Epoch, History, Service};
 use http::Request;
 use http_body_util::{BodyExt, Empty};
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
@@ -80,24 +81,27 @@ async fn round(broker: &Broker, address: SocketAddr, seed: u64, time: Duration) 
     assert!(totals.published > 0 && totals.seen > totals.published && totals.visits > GUESTS, "{totals:?}");
 }
 
-/// Follows half of the topics within the process.
+/// Follows many of the topics within the process.
 async fn follow(broker: Broker, ledger: Arc<Ledger>) {
     let mut subscription = broker.subscribe("busy.*").expect("a good pattern");
-    let mut positions = std::collections::HashMap::new();
+    let mut positions = HashMap::new();
+    // From an offset to an offset of a topic, whose numbering may have begun anew.
+    let mut step = |topic: &str, epoch: Epoch, from: u64, to: u64| {
+        let (known, at) = positions.entry(topic.to_owned()).or_insert((epoch, from - 1));
+        if *known != epoch {
+            (*known, *at) = (epoch, 0);
+        }
+        assert_eq!((from, from <= to), (*at + 1, true), "{topic} {epoch}");
+        *at = to;
+    };
     loop {
         match subscription.next().await {
             Delivery::Message(message) => {
-                let at = positions.entry(message.topic().to_owned()).or_insert(message.offset() - 1);
-                *at += 1;
-                assert_eq!(message.offset(), *at, "{}", message.topic());
+                step(message.topic(), message.epoch(), message.offset(), message.offset());
                 let data = message.decode().expect("data of this test");
                 ledger.place(message.topic(), &message.epoch().to_string(), message.offset(), &data);
             }
-            Delivery::Gap(gap) => {
-                let at = positions.entry(gap.topic).or_insert(gap.from - 1);
-                assert_eq!(gap.from, *at + 1);
-                *at = gap.to;
-            }
+            Delivery::Gap(gap) => step(&gap.topic, gap.epoch, gap.from, gap.to),
         }
     }
 }
