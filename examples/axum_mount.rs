@@ -46,15 +46,24 @@ async fn serve(listener: TcpListener) -> Result<(), Box<dyn Error>> {
     println!("the app        http://{at}/\nits orders     POST http://{at}/orders");
     println!("the broker     ws://{at}/events/ws\nits dashboard  http://{at}/events/");
 
-    axum::serve(listener, app)
-        .with_graceful_shutdown(async move {
-            let _ = tokio::signal::ctrl_c().await;
-            // axum waits for its connections, and WebSockets would never end by themselves. Each
-            // client is told when to come back, spread over this time.
-            service.drain(Duration::from_secs(5));
-        })
-        .await?;
+    axum::serve(listener, app).with_graceful_shutdown(stop(service)).await?;
     Ok(())
+}
+
+/// Waits for ctrl-c, then until the WebSocket clients have left.
+async fn stop(service: Service) {
+    let _ = tokio::signal::ctrl_c().await;
+    // axum waits for requests under way, but a connection that has become a WebSocket is out of its
+    // hands: without this, clients would be hung up on. Each is told when to come back, at another
+    // moment within five seconds.
+    service.drain(Duration::from_secs(5));
+    // One that does not answer holds nobody up for long.
+    for _ in 0..200 {
+        if service.connections() == 0 {
+            break;
+        }
+        tokio::time::sleep(Duration::from_millis(10)).await;
+    }
 }
 
 #[derive(Debug, Deserialize, Serialize)]

@@ -74,13 +74,20 @@ async fn serve(listener: TcpListener) -> Result<(), Box<dyn Error>> {
         .with_state(archive)
         .nest_service("/events", service.clone());
     println!("http://{}/ (open it twice)", listener.local_addr()?);
-    axum::serve(listener, app)
-        .with_graceful_shutdown(async move {
-            let _ = tokio::signal::ctrl_c().await;
-            service.drain(Duration::from_secs(2));
-        })
-        .await?;
+    axum::serve(listener, app).with_graceful_shutdown(stop(service)).await?;
     Ok(())
+}
+
+/// Waits for ctrl-c, then tells the pages when to come back and gives them two seconds to leave.
+async fn stop(service: Service) {
+    let _ = tokio::signal::ctrl_c().await;
+    service.drain(Duration::from_secs(2));
+    for _ in 0..200 {
+        if service.connections() == 0 {
+            break;
+        }
+        tokio::time::sleep(Duration::from_millis(10)).await;
+    }
 }
 
 async fn page() -> impl IntoResponse {

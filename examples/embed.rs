@@ -39,9 +39,13 @@ async fn serve(listener: TcpListener) -> Result<(), Box<dyn Error>> {
         stop = tokio::signal::ctrl_c() => stop?,
     }
 
-    // Tells clients when to come back, each at another moment, instead of just hanging up on them.
+    // Tells clients when to come back, each at another moment within five seconds, instead of just
+    // hanging up on them. One that does not answer holds nobody up for long.
     service.drain(Duration::from_secs(5));
-    while service.connections() > 0 {
+    for _ in 0..200 {
+        if service.connections() == 0 {
+            break;
+        }
         tokio::time::sleep(Duration::from_millis(10)).await;
     }
     Ok(())

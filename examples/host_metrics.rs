@@ -49,13 +49,11 @@ async fn serve(listener: TcpListener) -> Result<(), Box<dyn Error>> {
     thread::spawn(move || report("figures", figures.publish()));
     thread::spawn(move || report("disks", publish_disks(&disks)));
 
-    let app = Router::new().fallback_service(service.clone());
-    axum::serve(listener, app)
-        .with_graceful_shutdown(async move {
-            let _ = tokio::signal::ctrl_c().await;
-            service.drain(Duration::ZERO);
-        })
-        .await?;
+    let app = Router::new().fallback_service(service);
+    tokio::select! {
+        served = axum::serve(listener, app).into_future() => served?,
+        stop = tokio::signal::ctrl_c() => stop?,
+    }
     Ok(())
 }
 
