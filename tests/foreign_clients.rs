@@ -78,5 +78,4 @@ fn run(program: impl AsRef<OsStr>, arguments: &[&OsStr], home: &Path) {
         output.unwrap_or_else(|error| panic!("{} cannot be run, and this test needs it: {error}", program.display()));
     let [said, complained] = [&output.stdout, &output.stderr].map(|bytes| String::from_utf8_lossy(bytes));
     assert!(output.status.success(), "{} {arguments:?}: {}\n{said}{complained}", program.display(), output.status);
-    println!("{said}");
 }

@@ -4,6 +4,8 @@
 //! numbers come from a seed, which a failure shows; `FANFARE_SOAK_SECONDS` makes it longer than the few
 //! seconds that it takes by default, `FANFARE_SOAK_SEED` repeats one.
 
+#![expect(clippy::print_stdout, reason = "the figures of a run, and the seed that repeats it")]
+
 mod guest;
 mod ledger;
 mod random;
@@ -78,7 +80,7 @@ async fn round(broker: &Broker, address: SocketAddr, seed: u64, time: Duration) 
     let _ = oracle.await;
     let totals = ledger.totals();
     println!("{totals:?}");
-    assert!(totals.published > 0 && totals.seen > totals.published && totals.visits > GUESTS, "{totals:?}");
+    assert!(totals.published > 0 && totals.seen > totals.published && totals.visits >= GUESTS / 2, "{totals:?}");
 }
 
 /// Follows many of the topics within the process.
