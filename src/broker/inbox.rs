@@ -69,6 +69,9 @@ impl Follower {
     /// A slot number that the receiver has not given yet.
     pub(crate) const NO_SLOT: u32 = u32::MAX;
 
+    /// The receiver has let go of the topic; whatever is still in the inbox of it is stale.
+    pub(crate) const GONE: u32 = u32::MAX - 1;
+
     pub(super) fn new(inbox: Arc<Inbox>) -> Self {
         Follower { inbox, flag: Flag::default(), passed: AtomicU64::new(0), slot: AtomicU32::new(Self::NO_SLOT) }
     }

@@ -3,7 +3,7 @@
 //! Reading a topic takes no lock. Births, removals and changes of the patterns share one, so that a
 //! topic is born followed by every receiver whose pattern matches it, and none is missed.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::BTreeMap;
 use std::ops::Bound;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -66,7 +66,7 @@ struct Index {
     by_name: BTreeMap<TopicName, Arc<Topic>>,
     patterns: PatternTree<Vec<Arc<Inbox>>>,
     /// How many connections and subscriptions follow each pattern.
-    pattern_subscribers: HashMap<Pattern, u32, RandomState>,
+    pattern_subscribers: PatternTree<u32>,
     swept: Option<TopicName>,
 }
 
@@ -136,8 +136,9 @@ impl Registry {
         });
         index.by_name.insert(name.clone(), Arc::clone(&topic));
         self.topics.pin().insert(name.clone(), Arc::clone(&topic));
-        drop(index);
+        // Under the lock: a receiver that ends meanwhile finds the mark, or is not followed any more.
         topic.announce();
+        drop(index);
         // Where no shard has ticks, births are what time goes by.
         self.sweep_if_due(now_ms);
         Ok(topic)
@@ -167,17 +168,29 @@ impl Registry {
         now_ms: u64,
     ) -> Result<Placed, Refused> {
         let weight = crate::ring::Entry::weight(&*message);
+        // Before it stands anywhere: whoever evicts it takes away what has been added.
+        self.retained_bytes.fetch_add(weight, Ordering::Relaxed);
         loop {
             match topic.push(message, now_ms) {
                 Ok(pushed) => {
-                    self.account(weight, pushed.evicted_bytes);
+                    self.retained_bytes.fetch_sub(pushed.evicted_bytes, Ordering::Relaxed);
+                    if self.retained_bytes() > self.options.retained_bytes_max {
+                        self.relieve();
+                    }
                     self.published.fetch_add(1, Ordering::Relaxed);
                     return Ok(Placed { topic, seq: pushed.seq });
                 }
-                Err(PushError::Full(back)) => return Err(Refused::Full(topic, back)),
+                Err(PushError::Full(back)) => {
+                    self.retained_bytes.fetch_sub(weight, Ordering::Relaxed);
+                    return Err(Refused::Full(topic, back));
+                }
                 Err(PushError::Closed(back)) => {
                     self.forget(&topic);
-                    topic = self.topic(topic.name(), now_ms).map_err(|TooManyTopics| Refused::TooManyTopics)?;
+                    let Ok(successor) = self.topic(topic.name(), now_ms) else {
+                        self.retained_bytes.fetch_sub(weight, Ordering::Relaxed);
+                        return Err(Refused::TooManyTopics);
+                    };
+                    topic = successor;
                     message = back;
                 }
             }
@@ -215,17 +228,6 @@ impl Registry {
                 Err(None) => return Err(TooManyTopics),
                 Err(Some(moved)) => next = moved,
             }
-        }
-    }
-
-    fn account(&self, added: usize, evicted: usize) {
-        if added >= evicted {
-            self.retained_bytes.fetch_add(added - evicted, Ordering::Relaxed);
-        } else {
-            self.retained_bytes.fetch_sub(evicted - added, Ordering::Relaxed);
-        }
-        if self.retained_bytes() > self.options.retained_bytes_max {
-            self.relieve();
         }
     }
 
@@ -290,7 +292,7 @@ impl Registry {
 
     pub(crate) fn count_pattern_subscriber(&self, pattern: &Pattern, joins: bool) {
         let mut index = self.lock();
-        let count = index.pattern_subscribers.entry(pattern.clone()).or_default();
+        let count = index.pattern_subscribers.entry(pattern, || 0);
         *count = if joins { *count + 1 } else { count.saturating_sub(1) };
         if *count == 0 {
             index.pattern_subscribers.remove(pattern);
@@ -328,9 +330,9 @@ impl Registry {
     pub(crate) fn list(&self, prefix: &str, after: Option<&str>, limit: usize) -> Vec<Listed> {
         let index = self.lock();
         let subscribers = |topic: &Topic| {
-            let exact = u64::from(topic.subscribers());
-            let by_pattern = index.pattern_subscribers.iter().filter(|(pattern, _)| pattern.matches(topic.name()));
-            exact + by_pattern.map(|(_, count)| u64::from(*count)).sum::<u64>()
+            let mut count = u64::from(topic.subscribers());
+            index.pattern_subscribers.matches(topic.name(), |followers| count += u64::from(*followers));
+            count
         };
         let named = index.range(prefix, after).take_while(|(name, _)| name.starts_with(prefix));
         named

@@ -14,7 +14,7 @@ use futures_core::Stream;
 use serde::de::DeserializeOwned;
 
 use super::handle::Broker;
-use super::inbox::{Behind, Inbox};
+use super::inbox::{Behind, Follower, Inbox};
 use super::message::Message;
 use super::registry::TooManyTopics;
 use super::topic::{Closed, Subscriber, Topic};
@@ -63,6 +63,7 @@ pub struct Subscription {
 
 struct Place {
     topic: Arc<Topic>,
+    follower: Arc<Follower>,
     next: Seq,
 }
 
@@ -146,16 +147,20 @@ impl Subscription {
     fn follow(&mut self, topic: &Arc<Topic>, subscriber: Subscriber) -> bool {
         match topic.follow(&self.inbox, subscriber) {
             Ok(follower) => {
-                self.place(topic, Seq(follower.passed().0 + 1));
+                self.place(topic, &follower);
                 true
             }
             Err(Closed) => false,
         }
     }
 
-    fn place(&mut self, topic: &Arc<Topic>, next: Seq) -> &mut Place {
+    fn place(&mut self, topic: &Arc<Topic>, follower: &Arc<Follower>) {
         let key = Arc::as_ptr(topic).addr();
-        self.places.entry(key).or_insert_with(|| Place { topic: Arc::clone(topic), next })
+        self.places.entry(key).or_insert_with(|| Place {
+            topic: Arc::clone(topic),
+            follower: Arc::clone(follower),
+            next: Seq(follower.passed().0 + 1),
+        });
     }
 
     /// The name or pattern that is followed.
@@ -177,7 +182,7 @@ impl Subscription {
         loop {
             if self.reading.is_none() {
                 let (topic, follower) = self.inbox.next()?;
-                self.place(&topic, Seq(follower.passed().0 + 1));
+                self.place(&topic, &follower);
                 self.reading = Some(topic);
             }
             if let Some(delivery) = self.read() {
@@ -193,7 +198,7 @@ impl Subscription {
 
     fn read(&mut self) -> Option<Delivery> {
         let topic = self.reading.clone()?;
-        let place = self.place(&topic, Seq(1));
+        let place = self.places.get_mut(&Arc::as_ptr(&topic).addr())?;
         let from = place.next;
         let mut taken = None;
         let read = topic.ring().read(from, |seq, message| {
@@ -261,11 +266,11 @@ impl Drop for Subscription {
             }
         }
         // Topics that were born for the pattern and never read are in the inbox alone.
-        while let Some((topic, _)) = self.inbox.next() {
-            topic.unfollow(&self.inbox, now_ms);
+        while let Some((topic, follower)) = self.inbox.next() {
+            topic.unfollow(&follower, now_ms);
         }
         for place in self.places.values() {
-            place.topic.unfollow(&self.inbox, now_ms);
+            place.topic.unfollow(&place.follower, now_ms);
         }
     }
 }

@@ -188,3 +188,21 @@ fn a_full_window_hands_the_payload_back() {
     topic.pass(&follower, crate::ring::Seq(1));
     assert!(matches!(waiting.poll(&mut cx), Poll::Ready(Ok(published)) if published.offset == 65));
 }
+
+#[test]
+fn what_a_new_follower_has_not_seen_is_not_evicted_by_whoever_looked_before() {
+    use super::{Behind, Inbox, Subscriber};
+    use std::sync::Arc;
+
+    let broker = Broker::builder().history(History { entries: 0, ..History::default() }).build();
+    let publisher = broker.publisher("a").expect("a name");
+    now(publisher.publish_data(number(1))).expect("published");
+    let topic = broker.registry().get("a").expect("it was born");
+    let before = topic.passed();
+    let inbox = Arc::new(Inbox::new(Behind::HoldsPublishers));
+    let follower = topic.follow(&inbox, Subscriber::OfName).expect("it is open");
+    now(publisher.publish_data(number(2))).expect("published");
+    assert!(before <= follower.passed());
+    topic.ring().shrink(0, before);
+    assert_eq!(topic.ring().oldest(), crate::ring::Seq(2));
+}

@@ -31,6 +31,8 @@ pub(crate) struct Topic {
     subscribers: AtomicU32,
     /// Publishers that wait for room.
     waiting: AtomicU32,
+    /// How far publishers may run ahead of the slowest shard.
+    window: u64,
     room: Notify,
     /// When it was last published to or left, in the broker's milliseconds.
     touched_ms: AtomicU64,
@@ -58,6 +60,7 @@ impl Topic {
             closed: Mutex::new(false),
             subscribers: AtomicU32::new(0),
             waiting: AtomicU32::new(0),
+            window: window as u64,
             room: Notify::new(),
             touched_ms: AtomicU64::new(now_ms),
         }
@@ -103,11 +106,20 @@ impl Topic {
         Ok(pushed)
     }
 
-    /// The newest entry that every receiver which holds publishers back is done with.
+    /// Whether a shard is behind by the fan-out window.
+    fn is_held_back(&self) -> bool {
+        self.ring.newest().0.saturating_sub(self.passed().0) >= self.window
+    }
+
+    /// The newest entry that every receiver which holds publishers back is done with. Never goes back.
     pub(crate) fn passed(&self) -> Seq {
+        // SeqCst fence: pairs with the one in `follow`. Either the new follower is in the list read
+        // here, or the newest entry it begins after is no older than this one.
+        let newest = self.ring.newest();
+        fence(Ordering::SeqCst);
         let followers = self.followers.load();
         let holding = followers.iter().flat_map(|list| list.iter()).filter(|follower| follower.holds());
-        holding.map(|follower| follower.passed()).min().unwrap_or(Seq(u64::MAX))
+        holding.map(|follower| follower.passed()).min().unwrap_or(newest)
     }
 
     /// Follows the topic from its newest entry on. A receiver that follows already keeps its place.
@@ -139,14 +151,14 @@ impl Topic {
     }
 
     /// Ends what `follow` began. Publishers that waited for this receiver go on.
-    pub(crate) fn unfollow(&self, inbox: &Arc<Inbox>, now_ms: u64) {
+    pub(crate) fn unfollow(&self, follower: &Arc<Follower>, now_ms: u64) {
         {
             let _closed = self.lock();
             let current = self.followers.load();
             let list: Vec<_> = current
                 .iter()
                 .flat_map(|list| list.iter())
-                .filter(|follower| !follower.belongs_to(inbox))
+                .filter(|other| !Arc::ptr_eq(other, follower))
                 .cloned()
                 .collect();
             self.followers.store((!list.is_empty()).then(|| Arc::new(list)));
@@ -186,7 +198,12 @@ impl Topic {
             if let Some(value) = attempt() {
                 return value;
             }
-            notified.await;
+            if self.is_held_back() {
+                notified.await;
+            } else {
+                // Evicted entries wait to be freed, and nobody says when they have been.
+                tokio::task::yield_now().await;
+            }
         }
     }
 

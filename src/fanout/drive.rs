@@ -37,8 +37,9 @@ impl Pool {
         let number = number.unwrap_or_else(|| self.next.fetch_add(1, Ordering::Relaxed));
         let mailbox = &self.shards[number % self.shards.len()];
         if !mailbox.served().swap(true, Ordering::AcqRel) {
-            let shard = Shard::new(self.broker.clone(), Arc::clone(mailbox), self.options);
-            tokio::spawn(drive(Served(shard), Arc::downgrade(&self.alive)));
+            let shard = Box::new(Shard::new(self.broker.clone(), Arc::clone(mailbox), self.options));
+            let served = Served { shard, _unserved: Unserved(Arc::clone(mailbox)) };
+            tokio::spawn(drive(served, Arc::downgrade(&self.alive)));
         }
         Arc::clone(mailbox)
     }
@@ -77,26 +78,43 @@ impl Drop for Pool {
     }
 }
 
-/// A shard that marks its mailbox as unserved when it is dropped, by its end or its runtime's.
-struct Served(Shard);
+/// A shard that marks its mailbox as unserved once it is gone, by its end, its runtime's or a panic.
+struct Served {
+    // Dropped in this order.
+    shard: Box<Shard>,
+    _unserved: Unserved,
+}
 
-impl Drop for Served {
+struct Unserved(Arc<Mailbox>);
+
+impl Drop for Unserved {
     fn drop(&mut self) {
-        self.0.mailbox.served().store(false, Ordering::Release);
+        self.0.served().store(false, Ordering::SeqCst);
+        // What was posted to the shard after its end.
+        self.0.break_all();
     }
 }
 
 async fn drive(mut served: Served, alive: Weak<()>) {
-    let shard = &mut served.0;
+    let shard = &mut *served.shard;
     let mailbox = Arc::clone(&shard.mailbox);
     let started = tokio::time::Instant::now();
     let tick_ms = shard.wheel.tick_ms();
     let mut ticks = tokio::time::interval(Duration::from_millis(tick_ms));
     ticks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Skip);
     loop {
-        while shard.turn() == Turn::Again {
+        let turn = shard.turn();
+        // Also while there is always more to do: pings and evictions must not wait for a quiet moment.
+        let tick = (started.elapsed().as_millis() as u64 / tick_ms) as u32;
+        if tick != shard.tick {
+            shard.tick(tick);
+            // Every shard asks; the broker sees to it that one of them does it, about once a second.
+            shard.broker.registry().sweep_if_due(shard.broker.now_ms());
+        }
+        if turn == Turn::Again {
             // The connections' reads have their turn.
             tokio::task::yield_now().await;
+            continue;
         }
         crate::ring::reclaim::collect();
         if shard.is_empty() && alive.strong_count() == 0 {
@@ -110,9 +128,5 @@ async fn drive(mut served: Served, alive: Weak<()>) {
             if rung.is_ready() || ticked { Poll::Ready(()) } else { Poll::Pending }
         })
         .await;
-        let now_ms = started.elapsed().as_millis() as u64;
-        shard.tick((now_ms / tick_ms) as u32);
-        // Every shard asks; the broker sees to it that one of them does it, about once a second.
-        shard.broker.registry().sweep_if_due(shard.broker.now_ms());
     }
 }

@@ -339,7 +339,7 @@ impl Shard {
             self.conns[moved.conn as usize].subs[moved.sub as usize].place = place;
         }
         self.mailbox.stats().subscriptions.sub(1);
-        self.forget_uncovered(conn);
+        self.forget_uncovered(conn, to);
         match to {
             List::Topic(slot) => {
                 self.slots[slot].topic.leave(self.broker.now_ms());
@@ -353,7 +353,7 @@ impl Shard {
     }
 
     /// A stalled connection is owed nothing of topics that it no longer follows.
-    fn forget_uncovered(&mut self, conn: u32) {
+    fn forget_uncovered(&mut self, conn: u32, left: List) {
         let state = &mut self.conns[conn as usize];
         let Some(stalled) = &mut state.stalled else { return };
         let covered = |slot: u32| {
@@ -362,7 +362,12 @@ impl Shard {
                 List::Pattern(pattern) => self.slots[slot].patterns.contains(&pattern),
             })
         };
-        let uncovered: Vec<u32> = stalled.behind().filter(|&slot| !covered(slot)).collect();
+        // Only what the list that was left is about can have lost its cover.
+        let of_list = |slot: u32| match left {
+            List::Topic(topic) => topic == slot,
+            List::Pattern(pattern) => self.slots[slot].patterns.contains(&pattern),
+        };
+        let uncovered: Vec<u32> = stalled.behind().filter(|&slot| of_list(slot) && !covered(slot)).collect();
         for slot in uncovered {
             stalled.forget(&mut self.slots, slot);
         }

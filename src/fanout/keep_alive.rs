@@ -46,6 +46,10 @@ impl Wheel {
         self.buckets[at as usize].push((conn, id));
     }
 
+    fn round(&self) -> u32 {
+        self.buckets.len() as u32
+    }
+
     fn due(&mut self, now: u32) -> Vec<(u32, ConnectionId)> {
         let round = self.buckets.len() as u32;
         std::mem::take(&mut self.buckets[(now % round) as usize])
@@ -56,16 +60,19 @@ impl Shard {
     /// Time has come to `now`, in ticks. Pings whoever was silent or was told nothing for a heartbeat,
     /// and closes whoever has not been heard since a ping for too long.
     pub(super) fn tick(&mut self, now: u32) {
-        while self.tick != now {
-            self.tick = self.tick.wrapping_add(1);
-            self.mailbox.set_tick(self.tick);
-            for (conn, id) in self.wheel.due(self.tick) {
-                self.look_at(conn, id);
-            }
+        /// So many ticks at once mean that the process stood still: what peers have sent is unread.
+        const PAUSE_TICKS: u32 = 4;
+        let passed = now.wrapping_sub(self.tick);
+        let due: Vec<_> =
+            (0..passed.min(self.wheel.round())).flat_map(|tick| self.wheel.due(now.wrapping_sub(tick))).collect();
+        self.tick = now;
+        self.mailbox.set_tick(now);
+        for (conn, id) in due {
+            self.look_at(conn, id, passed >= PAUSE_TICKS);
         }
     }
 
-    fn look_at(&mut self, number: u32, id: ConnectionId) {
+    fn look_at(&mut self, number: u32, id: ConnectionId, paused: bool) {
         let now = self.tick;
         let Some(conn) = self.conns.get_mut(number as usize) else { return };
         if conn.link.id != id || conn.closing {
@@ -75,6 +82,10 @@ impl Shard {
         let since = |tick: u32| now.wrapping_sub(tick);
         if conn.pinged.is_some_and(|pinged| since(heard) <= since(pinged)) {
             conn.pinged = None;
+        }
+        if paused {
+            // Nobody is late for an answer that could not be read.
+            conn.pinged = conn.pinged.map(|_| now);
         }
         if let Some(pinged) = conn.pinged {
             if since(pinged) >= self.wheel.timeout {

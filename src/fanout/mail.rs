@@ -86,7 +86,20 @@ impl Mailbox {
     /// Asks the shard for `what`, and wakes it.
     pub(crate) fn post(&self, link: &Arc<Link>, what: What) {
         self.lock().push(Mail { link: Arc::clone(link), what });
-        self.inbox.bell().ring();
+        // SeqCst on both: either the end of the shard finds this mail, or it is seen here.
+        if self.served.load(Ordering::SeqCst) {
+            self.inbox.bell().ring();
+        } else {
+            self.break_all();
+        }
+    }
+
+    /// No shard will read what is here: the connections are lost.
+    pub(super) fn break_all(&self) {
+        let mail = std::mem::take(&mut *self.lock());
+        for Mail { link, .. } in mail {
+            link.set_broken();
+        }
     }
 
     /// The shard's clock.

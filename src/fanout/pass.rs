@@ -115,22 +115,35 @@ impl Pass {
         self.ends.clear();
     }
 
-    /// The run's bytes for one connection: shared by all that use the form, unless a message is left
-    /// out for just this one.
-    pub(super) fn joined(&mut self, run: u32, form: Form, to: ConnectionId) -> Joined {
+    /// Joins the run for all that use the form, unless a message is left out for just this connection.
+    pub(super) fn share(&mut self, run: u32, form: Form, to: ConnectionId) {
         let run = &mut self.runs[run as usize];
         let messages = &self.messages[run.messages.clone()];
-        if run.skips && messages.iter().any(|message| message.skip() == Some(to)) {
-            return join(&mut self.arena, &mut self.ends, messages, run, form, Some(to));
+        if run.joined[form as usize].is_none() && !run.leaves_out(messages, to) {
+            run.joined[form as usize] = Some(join(&mut self.arena, &mut self.ends, messages, run, form, None));
         }
+    }
+
+    /// The run's bytes for one connection, after [`share`](Self::share): those of all that use the form,
+    /// or its own.
+    pub(super) fn joined(&mut self, run: u32, form: Form, to: ConnectionId) -> Joined {
+        let run = &self.runs[run as usize];
+        let messages = &self.messages[run.messages.clone()];
         match run.joined[form as usize] {
-            Some(joined) => joined,
-            None => {
-                let joined = join(&mut self.arena, &mut self.ends, messages, run, form, None);
-                run.joined[form as usize] = Some(joined);
-                joined
-            }
+            Some(joined) if !run.leaves_out(messages, to) => joined,
+            _ => join(&mut self.arena, &mut self.ends, messages, run, form, Some(to)),
         }
+    }
+
+    /// How much is shared, for [`give_back`](Self::give_back).
+    pub(super) fn mark(&self) -> (usize, usize) {
+        (self.arena.len(), self.ends.len())
+    }
+
+    /// Frees what was joined for one connection alone.
+    pub(super) fn give_back(&mut self, (arena, ends): (usize, usize)) {
+        self.arena.truncate(arena);
+        self.ends.truncate(ends);
     }
 
     pub(super) fn slice(&self, joined: Joined) -> &[u8] {
@@ -151,6 +164,12 @@ impl Pass {
         let whole = ends.partition_point(|&end| end as usize <= bytes);
         let start = whole.checked_sub(1).map_or(0, |last| ends[last] as usize);
         Reached { whole, part: bytes - start }
+    }
+}
+
+impl Run {
+    fn leaves_out(&self, messages: &[Arc<Message>], to: ConnectionId) -> bool {
+        self.skips && messages.iter().any(|message| message.skip() == Some(to))
     }
 }
 

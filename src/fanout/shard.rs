@@ -19,7 +19,7 @@ use super::mail::{Goodbye, Mail, Mailbox, What};
 use super::pass::Pass;
 use super::stalled::{CatchUp, Partial, Stalled, catch_up};
 use crate::broker::{Broker, ConnectionId, Follower, Topic};
-use crate::protocol::{CloseCode, Event, TopicName};
+use crate::protocol::{CloseCode, Event, GapReason, TopicName};
 use crate::ring::Seq;
 use crate::ws;
 
@@ -111,6 +111,8 @@ pub(super) struct TopicSlot {
 pub(super) struct TopicSlots {
     slots: Slab<TopicSlot>,
     by_name: HashMap<TopicName, u32, RandomState>,
+    /// Topics that no stalled connection has a place in any more; some may have to be let go of.
+    unpinned: Vec<u32>,
 }
 
 impl Index<u32> for TopicSlots {
@@ -134,6 +136,9 @@ impl TopicSlots {
 
     pub(super) fn unpin(&mut self, slot: u32) {
         self[slot].stalled -= 1;
+        if self[slot].stalled == 0 {
+            self.unpinned.push(slot);
+        }
     }
 
     pub(super) fn named(&self, name: &str) -> Option<u32> {
@@ -175,7 +180,7 @@ impl TopicSlots {
 
     fn remove(&mut self, slot: u32) -> TopicSlot {
         let gone = self.slots.remove(slot as usize);
-        gone.follower.set_slot(Follower::NO_SLOT);
+        gone.follower.set_slot(Follower::GONE);
         // A topic that was removed and born anew has another number under the same name.
         if self.named(gone.topic.name()) == Some(slot) {
             self.by_name.remove(gone.topic.name());
@@ -232,6 +237,11 @@ impl Shard {
         self.write();
         self.catch_up();
         self.close_slow();
+        for slot in std::mem::take(&mut self.slots.unpinned) {
+            if self.slots.contains(slot) {
+                self.release(slot);
+            }
+        }
         let more = !gathers
             || !self.pass.is_written()
             || !self.pass.runs.is_empty()
@@ -254,6 +264,14 @@ impl Shard {
             }
             let conn = link.slot();
             if conn == Link::NO_SLOT {
+                continue;
+            }
+            if self.conns[conn as usize].closing && !matches!(what, What::Writable | What::Gone) {
+                // RFC 6455, 5.5.1: nothing is sent after a close frame. Whoever waits need not.
+                match what {
+                    What::Lane(frames) => link.sub_lane(frames.len()),
+                    _ => link.set_done(),
+                }
                 continue;
             }
             match what {
@@ -294,12 +312,13 @@ impl Shard {
     }
 
     fn remove(&mut self, conn: u32) {
-        self.leave_all(conn);
-        let mut gone = self.conns.remove(conn as usize);
-        if let Some(mut stalled) = gone.stalled.take() {
+        // First what it is owed, so that its leaves need not look through it.
+        if let Some(mut stalled) = self.conns[conn as usize].stalled.take() {
             stalled.forget_all(&mut self.slots);
             self.mailbox.stats().stalled.sub(1);
         }
+        self.leave_all(conn);
+        let gone = self.conns.remove(conn as usize);
         gone.link.set_slot(Link::NO_SLOT);
         self.mailbox.stats().connections.sub(1);
     }
@@ -337,6 +356,9 @@ impl Shard {
                 break;
             };
             self.patterns.settle(1);
+            if follower.slot() == Follower::GONE {
+                continue;
+            }
             let patterns = &self.patterns;
             let slot = self.slots.of(&topic, &follower, |name| patterns.matching(name));
             self.stage(slot);
@@ -352,15 +374,19 @@ impl Shard {
         let begun = self.pass.begin();
         let mut bytes = 0;
         let pass = &mut self.pass;
-        let next = slot
-            .topic
-            .ring()
-            .read(from, |_, message| {
-                pass.add(message);
-                bytes += message.data().bytes().len();
-                if bytes < RUN_BYTES_MAX { ControlFlow::Continue(()) } else { ControlFlow::Break(()) }
-            })
-            .expect("what a shard has not passed is not evicted");
+        let read = slot.topic.ring().read(from, |_, message| {
+            pass.add(message);
+            bytes += message.data().bytes().len();
+            if bytes < RUN_BYTES_MAX { ControlFlow::Continue(()) } else { ControlFlow::Break(()) }
+        });
+        let next = match read {
+            Ok(next) => next,
+            // What a shard has not passed is not evicted. Should it ever be, its subscribers are told.
+            Err(lagged) => {
+                self.miss(number, from, lagged.resume);
+                return;
+            }
+        };
         if self.pass.added(begun) == 0 {
             return;
         }
@@ -387,6 +413,38 @@ impl Shard {
         if bytes >= RUN_BYTES_MAX {
             self.unfinished.push_back(number);
         }
+    }
+
+    /// Entries of a topic were gone before the shard came to them: everybody who follows it gets a gap.
+    fn miss(&mut self, number: u32, from: Seq, resume: Seq) {
+        tracing::error!(topic = %self.slots[number].topic.name(), from = from.0, to = resume.0 - 1, "a shard was overrun");
+        let slot = &mut self.slots[number];
+        slot.cursor = resume;
+        let topic = Arc::clone(&slot.topic);
+        self.stamp += 1;
+        let exact = self.slots[number].members.iter();
+        let by_pattern = self.slots[number].patterns.iter().flat_map(|&pattern| &self.patterns[pattern].members);
+        let conns: Vec<u32> = exact.chain(by_pattern).map(|member| member.conn).collect();
+        for conn in conns {
+            // What is staged of the topic comes before its gap.
+            self.flush(conn);
+            let state = &mut self.conns[conn as usize];
+            if state.stamp == self.stamp || state.closing {
+                continue;
+            }
+            state.stamp = self.stamp;
+            if let Some(stalled) = &mut state.stalled {
+                // Its place is announced as a gap when it catches up.
+                stalled.fall_behind(&mut self.slots, number, from, usize::MAX);
+                continue;
+            }
+            let (epoch, to) = (topic.epoch(), resume.0 - 1);
+            state.say(&Event::Gap { topic: topic.name(), epoch, from: from.0, to, reason: GapReason::Slow });
+            self.mailbox.stats().gaps.add(1);
+            self.mailbox.stats().skipped.add(resume.0 - from.0);
+            self.touch(conn);
+        }
+        self.unfinished.push_back(number);
     }
 
     fn stage_to(&mut self, number: u32, run: u32, slot: u32, from: Seq) {
@@ -454,6 +512,11 @@ impl Shard {
         let pieces = std::mem::take(&mut conn.pieces);
         let (form, id) = (conn.link.form, conn.link.id);
         let mut joined = Vec::with_capacity(pieces.len());
+        // What all share first: what is this one's own is given back when it has been written.
+        for &run in &pieces {
+            self.pass.share(run, form, id);
+        }
+        let shared = self.pass.mark();
         joined.extend(pieces.iter().map(|&run| self.pass.joined(run, form, id)));
 
         let lane_bytes = conn.lane.len();
@@ -472,6 +535,7 @@ impl Shard {
             Ok(written) => written,
             Err(error) if error.kind() == io::ErrorKind::WouldBlock => 0,
             Err(_) => {
+                self.pass.give_back(shared);
                 self.fail(number);
                 return;
             }
@@ -490,10 +554,11 @@ impl Shard {
             if conn.closing {
                 finish(conn);
             }
-            return;
+        } else {
+            conn.lane_written(written.min(lane_bytes));
+            self.stall(number, &pieces, &joined, written.saturating_sub(lane_bytes));
         }
-        conn.lane_written(written.min(lane_bytes));
-        self.stall(number, &pieces, &joined, written.saturating_sub(lane_bytes));
+        self.pass.give_back(shared);
     }
 
     /// The socket took `written` bytes of the staged runs and no more.
@@ -628,7 +693,7 @@ impl Shard {
         let closed = slot.topic.ring().is_closed();
         if slot.stalled == 0 && slot.members.is_empty() && (slot.patterns.is_empty() || closed) {
             let slot = self.slots.remove(number);
-            slot.topic.unfollow(self.mailbox.inbox(), self.broker.now_ms());
+            slot.topic.unfollow(&slot.follower, self.broker.now_ms());
         }
     }
 }
@@ -639,17 +704,22 @@ impl Drop for Shard {
         let now_ms = self.broker.now_ms();
         let inbox = self.mailbox.inbox();
         self.patterns.unfollow_all(&self.broker, inbox);
-        while let Some((topic, _)) = inbox.next() {
-            topic.unfollow(inbox, now_ms);
+        while let Some((topic, follower)) = inbox.next() {
+            topic.unfollow(&follower, now_ms);
         }
         for slot in self.slots.iter() {
             for _ in &slot.members {
                 slot.topic.leave(now_ms);
             }
-            slot.topic.unfollow(inbox, now_ms);
+            slot.topic.unfollow(&slot.follower, now_ms);
         }
+        let stats = self.mailbox.stats();
         for (_, conn) in &self.conns {
+            conn.link.set_slot(Link::NO_SLOT);
             conn.link.set_broken();
+            stats.connections.sub(1);
+            stats.subscriptions.sub(conn.subs.len() as u64);
+            stats.stalled.sub(u64::from(conn.stalled.is_some()));
         }
     }
 }

@@ -105,13 +105,8 @@ impl Acceptor {
     }
 
     async fn accept(self: Arc<Self>, listener: TcpListener, service: Service) {
-        let mut stopped = self.stopped.clone();
         loop {
-            let accepted = tokio::select! {
-                accepted = listener.accept() => accepted,
-                () = told(&mut stopped) => return,
-            };
-            match accepted {
+            match listener.accept().await {
                 Ok((stream, _)) => self.take(stream, &service),
                 Err(error) if is_of_one_connection(&error) => {}
                 Err(error) => {
@@ -127,6 +122,11 @@ impl Acceptor {
         if self.open() + service.connections() >= self.connections_max {
             service.count_refused();
             refuse(&stream);
+            return;
+        }
+        if *self.stopped.borrow() {
+            // Probes and newcomers are answered to the end; the end does not wait for them.
+            tokio::spawn(refuse_late(stream, service.clone(), self.header_time));
             return;
         }
         let counted = Open::new(Arc::clone(self));
@@ -153,13 +153,7 @@ impl Drop for Open {
 
 async fn serve_http(stream: TcpStream, service: Service, counted: Open) {
     let mut stopped = counted.0.stopped.clone();
-    let connection = http1::Builder::new()
-        .timer(TokioTimer::new())
-        .header_read_timeout(counted.0.header_time)
-        .max_buf_size(HEAD_BYTES_MAX)
-        .half_close(true)
-        .serve_connection(TokioIo::new(stream), service)
-        .with_upgrades();
+    let connection = http(counted.0.header_time).serve_connection(TokioIo::new(stream), service).with_upgrades();
     let mut connection = pin!(connection);
     let ended = tokio::select! {
         ended = connection.as_mut() => ended,
@@ -171,6 +165,20 @@ async fn serve_http(stream: TcpStream, service: Service, counted: Open) {
     if let Err(error) = ended {
         tracing::debug!(%error, "an HTTP connection ended early");
     }
+}
+
+/// One request of somebody who came while everybody is sent away: the service says so.
+async fn refuse_late(stream: TcpStream, service: Service, header_time: Duration) {
+    let connection = http(header_time).keep_alive(false).serve_connection(TokioIo::new(stream), service);
+    if let Err(error) = connection.await {
+        tracing::debug!(%error, "a late HTTP connection ended early");
+    }
+}
+
+fn http(header_time: Duration) -> http1::Builder {
+    let mut builder = http1::Builder::new();
+    builder.timer(TokioTimer::new()).header_read_timeout(header_time).max_buf_size(HEAD_BYTES_MAX).half_close(true);
+    builder
 }
 
 /// Waits until the server is told to stop, or has ended.

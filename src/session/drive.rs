@@ -22,6 +22,10 @@ use crate::ws::{self, Incoming, Opcode, ReadError, ReadLimits, Reader};
 /// Replies that are kept together before they are handed to the shard.
 const OUT_BYTES_MAX: usize = 16 * 1024;
 
+/// Joins and leaves that are on their way to the shard at once: their answers count as unread only once
+/// they are there.
+const ASKED_MAX: u32 = 64;
+
 /// How long the last bytes may take to be written, and the peer to close its side after them.
 const FLUSH_TIME: Duration = Duration::from_secs(5);
 const LINGER_TIME: Duration = Duration::from_secs(1);
@@ -226,21 +230,25 @@ impl Session {
             }
         }
         self.give_way().await;
-        ControlFlow::Continue(())
+        // The rest of a batch does not count any more.
+        if self.link.is_over() { ControlFlow::Break(End::Over) } else { ControlFlow::Continue(()) }
     }
 
     /// Asks the shard and waits until it has done all: the next command comes after.
     async fn ask(&mut self, asks: Vec<Ask>) {
         for ask in asks {
             match ask {
-                Ask::Refused(reply) => self.out.extend_from_slice(&reply),
+                Ask::Refused(reply) => {
+                    self.out.extend_from_slice(&reply);
+                    self.give_way().await;
+                }
                 Ask::Shard(what) => {
                     self.hand_over();
                     // A walk over many topics: what follows in the list must be answered after it.
                     let is_walk = matches!(&what, What::Join(Filter::Pattern(_), _));
                     self.asked = self.asked.wrapping_add(1);
                     self.mailbox.post(&self.link, what);
-                    if is_walk {
+                    if is_walk || self.asked.wrapping_sub(self.link.done()) >= ASKED_MAX {
                         self.until_done().await;
                     }
                     self.give_way().await;
@@ -259,9 +267,11 @@ impl Session {
         let Waiting { topic, message, id, index } = waiting;
         let name = topic.name().clone();
         let pass = self.machine.pass().clone();
-        let placed = match timeout(self.options.publish_wait, pass.publish_when_room(topic, message)).await {
-            Ok(placed) => placed,
-            Err(_) => Err(Denied::overloaded("the topic's subscribers are being served, there is no room")),
+        let wait = timeout(self.options.publish_wait, pass.publish_when_room(topic, message));
+        let placed = match self.unless_over(wait).await {
+            None => return,
+            Some(Ok(placed)) => placed,
+            Some(Err(_)) => Err(Denied::overloaded("the topic's subscribers are being served, there is no room")),
         };
         // A peer that was not read from cannot have been silent.
         self.link.hear(self.mailbox.tick());

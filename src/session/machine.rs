@@ -100,13 +100,22 @@ pub(super) struct Machine {
     form: Form,
     malformed: usize,
     malformed_max: usize,
+    items_max: usize,
     /// The topic that was published to last: most connections publish to one.
     recent: Option<Arc<Topic>>,
 }
 
 impl Machine {
     pub(super) fn new(pass: Pass, connection: ConnectionId, form: Form, options: &SessionOptions) -> Self {
-        Machine { pass, connection, form, malformed: 0, malformed_max: options.malformed_in_a_row_max, recent: None }
+        Machine {
+            pass,
+            connection,
+            form,
+            malformed: 0,
+            malformed_max: options.malformed_in_a_row_max,
+            items_max: options.batch_items_max,
+            recent: None,
+        }
     }
 
     pub(super) fn pass(&self) -> &Pass {
@@ -143,7 +152,10 @@ impl Machine {
                 Ok(step) => return step,
                 Err(denied) => (denied, None),
             },
-            Command::Unsubscribe(unsubscribe) => return self.unsubscribe(&unsubscribe.items, id.as_ref(), index),
+            Command::Unsubscribe(unsubscribe) => match self.unsubscribe(&unsubscribe.items, id.as_ref(), index) {
+                Ok(step) => return step,
+                Err(denied) => (denied, None),
+            },
             Command::Ping => {
                 self.say(&Event::Pong { id: id.as_ref() }, out);
                 return Step::Answered;
@@ -198,7 +210,7 @@ impl Machine {
             return Err(Denied::new(ErrorCode::BadRequest, "a publish with echo:false needs an id"));
         }
         let topic = self.pass.publish_to(&publish.topic, self.recent.as_ref())?;
-        let data = Data::already_checked(encoding, source().slice_ref(publish.data));
+        let data = Data::already_checked(encoding, kept(publish.data, source));
         let skip = (!publish.echo).then_some(self.connection);
         match self.pass.publish(topic, data, skip)? {
             Admitted::Placed(placed) => {
@@ -233,10 +245,10 @@ impl Machine {
             }
             self.pass.subscribe(filter)
         };
-        Ok(self.each(&subscribe.items, id, index, target, What::Join))
+        self.each(&subscribe.items, id, index, target, What::Join)
     }
 
-    fn unsubscribe(&mut self, items: &Items<'_>, id: Option<&Id<'_>>, index: Option<u32>) -> Step {
+    fn unsubscribe(&mut self, items: &Items<'_>, id: Option<&Id<'_>>, index: Option<u32>) -> Result<Step, Denied> {
         // Whoever got in may get out.
         let target = |item: &Item<'_>| match Filter::parse(&item.topic) {
             Ok(filter) => Ok(filter),
@@ -253,7 +265,11 @@ impl Machine {
         index: Option<u32>,
         target: impl Fn(&Item<'_>) -> Result<Filter, Denied>,
         what: fn(Filter, Asker) -> What,
-    ) -> Step {
+    ) -> Result<Step, Denied> {
+        if items.clone().nth(self.items_max).is_some() {
+            let message = format!("more than {} topics in one command", self.items_max);
+            return Err(Denied::new(ErrorCode::TooLarge, message));
+        }
         let asks = items.clone().map(|item| match target(&item) {
             Ok(target) => Ask::Shard(what(target, Asker { id: owned(id), index })),
             Err(denied) => {
@@ -262,12 +278,25 @@ impl Machine {
                 Ask::Refused(reply)
             }
         });
-        Step::Ask(asks.collect())
+        Ok(Step::Ask(asks.collect()))
     }
 }
 
 fn owned(id: Option<&Id<'_>>) -> Option<Id<'static>> {
     id.map(|id| id.clone().into_owned())
+}
+
+/// The bytes of `data`, to be kept for as long as the message is. A slice keeps the whole frame with it,
+/// so it is taken only of large data that is most of its frame.
+fn kept(data: &[u8], source: impl Fn() -> Bytes) -> Bytes {
+    const COPIED_BYTES_MAX: usize = 4 * 1024;
+    if data.len() > COPIED_BYTES_MAX {
+        let frame = source();
+        if frame.len() <= 2 * data.len() {
+            return frame.slice_ref(data);
+        }
+    }
+    Bytes::copy_from_slice(data)
 }
 
 fn unavailable() -> Denied {

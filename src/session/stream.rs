@@ -9,6 +9,7 @@ use bytes::{Buf, Bytes};
 use socket2::SockRef;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf, ReadHalf};
 use tokio::net::TcpStream;
+use tokio::task::AbortHandle;
 
 use crate::fanout::{Pipe, Transport};
 
@@ -30,7 +31,16 @@ pub(crate) struct Stream {
 
 enum Source {
     Tcp(Arc<TcpStream>),
-    Other(ReadHalf<Box<dyn Duplex>>),
+    Other { read: ReadHalf<Box<dyn Duplex>>, _pump: Pump },
+}
+
+/// Ends the task that empties the pipe with the session: a peer that does not read must not keep it.
+struct Pump(AbortHandle);
+
+impl Drop for Pump {
+    fn drop(&mut self) {
+        self.0.abort();
+    }
 }
 
 impl Stream {
@@ -49,8 +59,9 @@ impl Stream {
         let (read, write) = tokio::io::split(stream);
         let pipe = Arc::new(Pipe::default());
         let pump = Arc::clone(&pipe);
-        tokio::spawn(async move { pump.pump(write).await });
-        (Stream { ahead: own(ahead), source: Source::Other(read) }, Transport::Pipe(pipe))
+        let pump = tokio::spawn(async move { pump.pump(write).await });
+        let source = Source::Other { read, _pump: Pump(pump.abort_handle()) };
+        (Stream { ahead: own(ahead), source }, Transport::Pipe(pipe))
     }
 
     /// Ready when a read is worth trying.
@@ -86,7 +97,7 @@ impl AsyncRead for Stream {
             return Poll::Ready(Ok(()));
         }
         match &mut self.source {
-            Source::Other(read) => Pin::new(read).poll_read(cx, buf),
+            Source::Other { read, .. } => Pin::new(read).poll_read(cx, buf),
             Source::Tcp(stream) => loop {
                 ready!(stream.poll_read_ready(cx))?;
                 match stream.try_read(buf.initialize_unfilled()) {

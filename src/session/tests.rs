@@ -180,3 +180,21 @@ fn errors_in_a_batch_say_which_command_it_was() {
     let (_, events) = session.steps(&long.to_string());
     assert_eq!(events[0]["code"], "too_large");
 }
+
+#[test]
+fn a_list_of_too_many_topics_is_refused_whole() {
+    let mut session = Session::new();
+    let command = json!({"type": "subscribe", "id": 1, "topics": ["a", "b", "c", "d", "e"]});
+    assert_eq!(session.answer(&command)["code"], "too_large");
+}
+
+#[test]
+fn a_retained_message_keeps_its_data_and_not_its_frame() {
+    let mut session = Session::new();
+    let mut subscription = session.broker.subscribe("a").expect("a name");
+    session.steps(&json!({"type": "publish", "topic": "a", "data": 1, "unknown": "x".repeat(50_000)}).to_string());
+    let Some(crate::Delivery::Message(message)) = subscription.try_next() else { panic!("it was published") };
+    let bytes = message.data().bytes().clone();
+    drop((message, subscription, session));
+    assert_eq!(bytes.try_into_mut().expect("it is the only one").capacity(), 1);
+}

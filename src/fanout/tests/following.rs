@@ -175,3 +175,66 @@ fn a_shard_that_ends_sets_its_publishers_free() {
     assert!(peer.link.is_broken());
     drop(mailbox);
 }
+
+#[test]
+fn who_joins_while_the_last_one_leaves_a_dirty_topic_misses_nothing() {
+    let mut rig = Rig::new(History::default(), options());
+    let (first, mut second) = (rig.connect(FAST), rig.connect(FAST));
+    rig.subscribe(&first, "a");
+    // Dirty, and not fanned out when the mail comes: the pass before is not finished.
+    rig.mailbox.post(&first.link, What::Lane(Vec::new()));
+    rig.shard.touch(first.link.slot());
+    assert!(rig.publish_as("a", "1", None));
+    rig.mailbox.post(&first.link, What::Gone);
+    rig.mailbox.post(&second.link, What::Join(Filter::parse("a").expect("a name"), asker(1)));
+    rig.turn();
+    rig.publish("a", "2");
+    assert_eq!(second.expect("subscribed")["offset"], 1);
+    assert_eq!(second.offsets(), [("a".to_owned(), 2)]);
+    rig.unsubscribe(&second, "a");
+    second.expect("unsubscribed");
+}
+
+#[test]
+fn a_shard_begun_anew_knows_nothing_of_the_connections_before() {
+    let mut rig = Rig::new(History::default(), options());
+    let old = rig.connect(FAST);
+    rig.subscribe(&old, "a");
+    let Rig { broker, shard, mailbox, .. } = rig;
+    drop(shard);
+    let shard = Shard::new(broker.clone(), Arc::clone(&mailbox), options());
+    let mut rig = Rig { broker, shard, mailbox, peers: 1 };
+    rig.mailbox.post(&old.link, What::Lane(b"for somebody else".to_vec()));
+    rig.mailbox.post(&old.link, What::Gone);
+    let mut new = rig.connect(FAST);
+    rig.subscribe(&new, "a");
+    rig.publish("a", "1");
+    new.expect("subscribed");
+    new.expect("message");
+    assert_eq!(rig.shard.conns.len(), 1);
+}
+
+#[test]
+fn a_closed_topic_is_let_go_of_once_nobody_has_a_place_in_it() {
+    let mut rig = Rig::new(History { entries: 0, ..History::default() }, options());
+    let mut peer = rig.connect(40);
+    rig.subscribe(&peer, ">");
+    rig.read_all(&mut peer);
+    for _ in 0..3 {
+        rig.publish("a", "1");
+    }
+    rig.broker.registry().sweep(10);
+    rig.turn();
+    assert_eq!(rig.broker.registry().topics(), 0);
+    rig.read_all(&mut peer);
+    assert_eq!(rig.shard.slots.named("a"), None);
+}
+
+#[test]
+fn mail_to_a_shard_that_is_no_more_breaks_the_connection() {
+    let mut rig = Rig::new(History::default(), options());
+    let peer = rig.connect(FAST);
+    rig.mailbox.served().store(false, Ordering::SeqCst);
+    rig.mailbox.post(&peer.link, What::Lane(Vec::new()));
+    assert!(peer.link.is_broken());
+}

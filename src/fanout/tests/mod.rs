@@ -7,6 +7,7 @@ mod slow;
 
 use std::collections::VecDeque;
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 use std::task::{Context, Poll, Waker};
 
 use serde_json::Value;
@@ -42,6 +43,7 @@ impl Rig {
     fn new(history: History, options: ShardOptions) -> Self {
         let broker = Broker::builder().history(history).linger_ms(0).build();
         let mailbox = Arc::new(Mailbox::new());
+        mailbox.served().store(true, Ordering::SeqCst);
         let shard = Shard::new(broker.clone(), Arc::clone(&mailbox), options);
         Rig { broker, shard, mailbox, peers: 0 }
     }

@@ -195,6 +195,33 @@ fn a_peer_that_answers_stays() {
 }
 
 #[test]
+fn nobody_is_late_for_a_ping_while_the_process_stood_still() {
+    let mut rig = Rig::new(History::default(), ShardOptions { heartbeat_ms: 16_000, timeout_ms: 8_000, ..options() });
+    let mut peer = rig.connect(FAST);
+    // A suspended machine: an hour in one step, once without and once with a ping on its way.
+    for tick in [3_600, 7_200, 10_800] {
+        rig.shard.tick(tick);
+        rig.turn();
+        peer.expect_nothing();
+    }
+    assert!(peer.pings >= 1);
+    assert_eq!(peer.closed, None);
+}
+
+#[test]
+fn nothing_is_sent_after_the_close_frame() {
+    let mut rig = Rig::new(History::default(), options());
+    let mut peer = rig.connect(FAST);
+    rig.post(&peer, What::Close { code: CloseCode::NORMAL, reason: "", goodbye: None });
+    peer.link.add_lane(3);
+    rig.post(&peer, What::Lane(b"\x81\x01x".to_vec()));
+    rig.subscribe(&peer, "a");
+    peer.expect_nothing();
+    assert_eq!((peer.closed, peer.link.lane_bytes(), peer.link.done()), (Some(1000), 0, 1));
+    assert!(!peer.link.is_broken());
+}
+
+#[test]
 fn the_figures_add_up_and_go_back_to_zero() {
     let mut rig = Rig::new(History::default(), options());
     let peers: Vec<Peer> = (0..3).map(|_| rig.connect(FAST)).collect();
