@@ -13,32 +13,6 @@ use fanfare::internals::protocol::{CloseCode, ErrorCode};
 const LINES_MAX: usize = 700;
 
 #[test]
-fn rust_in_the_readme_is_an_example_that_runs() {
-    let examples: Vec<(String, Vec<String>)> = sources::files(&root().join("examples"), &["rs"])
-        .iter()
-        .map(|path| (shown(path), lines(&read(path))))
-        .collect();
-    for block in blocks("README.md", "rust") {
-        let wanted = lines(&block.text);
-        let found = examples.iter().any(|(_, example)| example.windows(wanted.len()).any(|part| part == wanted));
-        let nearest =
-            examples.iter().max_by_key(|(_, example)| wanted.iter().filter(|line| example.contains(line)).count());
-        assert!(
-            found,
-            "README.md:{}: these lines stand in no example in one piece; the nearest is {}, which lacks:\n{}",
-            block.line,
-            nearest.map_or("none", |(path, _)| path),
-            wanted
-                .iter()
-                .filter(|line| nearest.is_none_or(|(_, example)| !example.contains(line)))
-                .cloned()
-                .collect::<Vec<_>>()
-                .join("\n"),
-        );
-    }
-}
-
-#[test]
 fn commands_in_the_documents_name_what_exists() {
     let manifest = read(&root().join("Cargo.toml"));
     let mut wrong = Vec::new();
@@ -275,47 +249,6 @@ fn document_lines() -> Vec<(String, usize, String)> {
     let mut found = Vec::new();
     for path in documents() {
         found.extend((1..).zip(read(&path).lines()).map(|(number, line)| (shown(&path), number, line.to_owned())));
-    }
-    found
-}
-
-/// The lines of a piece of code, without the indentation that all share and without empty ends.
-fn lines(text: &str) -> Vec<String> {
-    let indent = text
-        .lines()
-        .filter(|line| !line.trim().is_empty())
-        .map(|line| line.len() - line.trim_start().len())
-        .min()
-        .unwrap_or(0);
-    text.trim_end().lines().map(|line| line.get(indent..).unwrap_or_default().trim_end().to_owned()).collect()
-}
-
-struct Block {
-    line: usize,
-    text: String,
-}
-
-/// The fenced blocks of one language in a document.
-fn blocks(document: &str, language: &str) -> Vec<Block> {
-    let mut found = Vec::new();
-    let mut open: Option<(bool, Block)> = None;
-    for (number, line) in (1..).zip(read(&root().join(document)).lines()) {
-        match (line.trim_start().strip_prefix("```"), &mut open) {
-            (Some(info), None) => {
-                let wanted = info.split(',').next() == Some(language);
-                open = Some((wanted, Block { line: number + 1, text: String::new() }));
-            }
-            (Some(_), Some(_)) => {
-                if let Some((true, block)) = open.take() {
-                    found.push(block);
-                }
-            }
-            (None, Some((_, block))) => {
-                block.text.push_str(line);
-                block.text.push('\n');
-            }
-            (None, None) => {}
-        }
     }
     found
 }
