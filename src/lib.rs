@@ -61,3 +61,7 @@ pub mod internals {
 #[cfg(doctest)]
 #[doc = include_str!("../docs/embedding.md")]
 mod embedding {}
+
+#[cfg(doctest)]
+#[doc = include_str!("../README.md")]
+mod readme {}

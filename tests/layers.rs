@@ -142,11 +142,7 @@ fn names_at_the_root(tokens: &[Token<'_>], depth: usize) -> Vec<(usize, String)>
                 }
                 braces = braces.saturating_sub(1);
             }
-            "crate" => {
-                if follows(tokens, at + 1, "::") {
-                    heads(tokens, at + 2, &mut names);
-                }
-            }
+            "crate" if follows(tokens, at + 1, "::") => heads(tokens, at + 2, &mut names),
             "super" => {
                 let first = at;
                 while follows(tokens, at + 1, "::") && follows(tokens, at + 2, "super") {

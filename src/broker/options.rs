@@ -48,8 +48,8 @@ impl TopicFilter {
     ///
     /// # Errors
     ///
-    /// [`TopicError`](crate::TopicError) says what is wrong and where.
-    pub fn parse(text: &str) -> Result<Self, crate::TopicError> {
+    /// [`TopicError`](crate::protocol::TopicError) says what is wrong and where.
+    pub fn parse(text: &str) -> Result<Self, crate::protocol::TopicError> {
         crate::protocol::Filter::parse(text).map(TopicFilter)
     }
 

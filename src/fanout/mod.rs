@@ -15,6 +15,7 @@ mod link;
 mod mail;
 mod pass;
 mod shard;
+mod slots;
 mod stalled;
 mod stats;
 #[cfg(test)]

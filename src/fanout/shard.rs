@@ -3,23 +3,23 @@
 //! Single-threaded and without I/O but for `try_write`. Whoever runs it calls [`Shard::turn`] whenever
 //! the bell has rung or the last turn left work, and [`Shard::tick`] as time goes by.
 
-use std::collections::{HashMap, VecDeque};
+use std::collections::VecDeque;
 use std::io::{self, IoSlice};
-use std::ops::{ControlFlow, Index, IndexMut};
+use std::ops::ControlFlow;
 use std::sync::Arc;
 
-use foldhash::quality::RandomState;
 use slab::Slab;
 
-use super::conn::{Conn, Member};
+use super::conn::Conn;
 use super::follow::{Patterns, Walk};
 use super::keep_alive::Wheel;
 use super::link::Link;
 use super::mail::{Goodbye, Mail, Mailbox, What};
 use super::pass::Pass;
+use super::slots::TopicSlots;
 use super::stalled::{CatchUp, Partial, Stalled, catch_up};
-use crate::broker::{Broker, ConnectionId, Follower, Topic};
-use crate::protocol::{CloseCode, Event, GapReason, TopicName};
+use crate::broker::{Broker, ConnectionId, Follower};
+use crate::protocol::{CloseCode, Event, GapReason};
 use crate::ring::Seq;
 use crate::ws;
 
@@ -91,108 +91,6 @@ pub(super) struct Shard {
     draining: Option<u64>,
 }
 
-/// One topic in a shard.
-#[derive(Debug)]
-pub(super) struct TopicSlot {
-    pub(super) topic: Arc<Topic>,
-    pub(super) follower: Arc<Follower>,
-    /// The next entry to fan out: every connection that is not stalled stands here.
-    pub(super) cursor: Seq,
-    /// Connections that subscribe to the name.
-    pub(super) members: Vec<Member>,
-    /// The shard's patterns that match the name.
-    pub(super) patterns: Vec<u32>,
-    /// How many stalled connections have a place here.
-    stalled: u32,
-}
-
-/// All topics of a shard, by number and by name.
-#[derive(Debug, Default)]
-pub(super) struct TopicSlots {
-    slots: Slab<TopicSlot>,
-    by_name: HashMap<TopicName, u32, RandomState>,
-    /// Topics that no stalled connection has a place in any more; some may have to be let go of.
-    unpinned: Vec<u32>,
-}
-
-impl Index<u32> for TopicSlots {
-    type Output = TopicSlot;
-
-    fn index(&self, slot: u32) -> &TopicSlot {
-        &self.slots[slot as usize]
-    }
-}
-
-impl IndexMut<u32> for TopicSlots {
-    fn index_mut(&mut self, slot: u32) -> &mut TopicSlot {
-        &mut self.slots[slot as usize]
-    }
-}
-
-impl TopicSlots {
-    pub(super) fn pin(&mut self, slot: u32) {
-        self[slot].stalled += 1;
-    }
-
-    pub(super) fn unpin(&mut self, slot: u32) {
-        self[slot].stalled -= 1;
-        if self[slot].stalled == 0 {
-            self.unpinned.push(slot);
-        }
-    }
-
-    pub(super) fn named(&self, name: &str) -> Option<u32> {
-        self.by_name.get(name).copied()
-    }
-
-    /// The numbers in use are below this.
-    pub(super) fn numbers(&self) -> u32 {
-        // As many as there have been at once; a shard's topics are bounded far below 2^32.
-        self.slots.capacity() as u32
-    }
-
-    pub(super) fn contains(&self, slot: u32) -> bool {
-        self.slots.contains(slot as usize)
-    }
-
-    /// The topic's place here, which is made if need be.
-    pub(super) fn of(
-        &mut self,
-        topic: &Arc<Topic>,
-        follower: &Arc<Follower>,
-        patterns: impl FnOnce(&str) -> Vec<u32>,
-    ) -> u32 {
-        if follower.slot() != Follower::NO_SLOT {
-            return follower.slot();
-        }
-        let slot = self.slots.insert(TopicSlot {
-            topic: Arc::clone(topic),
-            follower: Arc::clone(follower),
-            cursor: Seq(follower.passed().0 + 1),
-            members: Vec::new(),
-            patterns: patterns(topic.name()),
-            stalled: 0,
-        }) as u32;
-        follower.set_slot(slot);
-        self.by_name.insert(topic.name().clone(), slot);
-        slot
-    }
-
-    fn remove(&mut self, slot: u32) -> TopicSlot {
-        let gone = self.slots.remove(slot as usize);
-        gone.follower.set_slot(Follower::GONE);
-        // A topic that was removed and born anew has another number under the same name.
-        if self.named(gone.topic.name()) == Some(slot) {
-            self.by_name.remove(gone.topic.name());
-        }
-        gone
-    }
-
-    fn iter(&self) -> impl Iterator<Item = &TopicSlot> {
-        self.slots.iter().map(|(_, slot)| slot)
-    }
-}
-
 impl Shard {
     pub(super) fn new(broker: Broker, mailbox: Arc<Mailbox>, options: ShardOptions) -> Self {
         Shard {
@@ -237,7 +135,7 @@ impl Shard {
         self.write();
         self.catch_up();
         self.close_slow();
-        for slot in std::mem::take(&mut self.slots.unpinned) {
+        for slot in self.slots.take_unpinned() {
             if self.slots.contains(slot) {
                 self.release(slot);
             }

@@ -12,7 +12,7 @@ use std::sync::Arc;
 use foldhash::fast::RandomState;
 
 use super::conn::Conn;
-use super::shard::TopicSlots;
+use super::slots::TopicSlots;
 use super::stats::Stats;
 use crate::broker::{Message, Topic};
 use crate::protocol::{Event, GapReason};

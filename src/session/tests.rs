@@ -87,7 +87,7 @@ fn data_is_kept_byte_for_byte() {
     let mut session = Session::new();
     let mut subscription = session.broker.subscribe("a").expect("a name");
     session.steps(r#"{"type":"publish","topic":"a","data":{ "x" : 1.50 } }"#);
-    let Some(crate::Delivery::Message(message)) = subscription.try_next() else { panic!("it was published") };
+    let Some(crate::broker::Delivery::Message(message)) = subscription.try_next() else { panic!("it was published") };
     assert_eq!(message.json(), r#"{ "x" : 1.50 }"#);
 }
 
@@ -193,7 +193,7 @@ fn a_retained_message_keeps_its_data_and_not_its_frame() {
     let mut session = Session::new();
     let mut subscription = session.broker.subscribe("a").expect("a name");
     session.steps(&json!({"type": "publish", "topic": "a", "data": 1, "unknown": "x".repeat(50_000)}).to_string());
-    let Some(crate::Delivery::Message(message)) = subscription.try_next() else { panic!("it was published") };
+    let Some(crate::broker::Delivery::Message(message)) = subscription.try_next() else { panic!("it was published") };
     let bytes = message.data().bytes().clone();
     drop((message, subscription, session));
     assert_eq!(bytes.try_into_mut().expect("it is the only one").capacity(), 1);
