@@ -28,6 +28,8 @@ mod broker;
 pub mod cli;
 #[cfg(feature = "server")]
 mod config;
+#[cfg(test)]
+mod corpora;
 mod fanout;
 mod gate;
 mod http;

@@ -2,7 +2,7 @@
 //!
 //! Stands on crossbeam's epochs. What a thread retires is gathered in a small batch and handed over
 //! together, so that a publish pays for a sixteenth of the bookkeeping; what was handed over is counted,
-//! and [`has_room`] refuses more once a reader that does not move on has made it too much.
+//! and `has_room` refuses more once a reader that does not move on has made it too much.
 
 use std::cell::RefCell;
 use std::mem;
