@@ -1,9 +1,10 @@
 //! The broadcast ring beside `tokio::sync::broadcast`: the same shapes with 1, 2, 8 and 64 receivers and 1
 //! and 4 publishers. An entry is an `Arc` with 256 bytes, made for each publish and cloned for each receipt.
 //!
-//! "alone" is one thread that does nothing else. "contended" is publishers and receivers at once: what is
-//! measured of publishing is the time until all publishers are through, divided by what they published; of
-//! receiving, the time in which what had piled up is taken, so that waiting for publishers does not count.
+//! "alone" is one thread that does nothing else; "contended" is publishers at work while another thread takes
+//! for all receivers. Times are the CPU time of the threads in question, so that neither another load nor
+//! more threads than cores counts. Time blocked on a lock does not count either, which favours tokio. Of
+//! receiving, only taking what had piled up is measured, not the wait for it.
 
 use std::hint::black_box;
 use std::ops::ControlFlow;
@@ -11,12 +12,16 @@ use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 use std::sync::atomic::Ordering::Relaxed;
 use std::thread;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use bytes::Bytes;
-use criterion::{BenchmarkId, Criterion, Throughput, criterion_group, criterion_main};
+use criterion::{BenchmarkId, Criterion, criterion_group, criterion_main};
 use fanfare::internals::ring::{Cursor, Entry, Lagged, Retention, Ring, Seq};
+use rustix::time::{ClockId, clock_gettime};
 use tokio::sync::broadcast::{self, error::TryRecvError};
+
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
 const HELD: usize = 1024;
 const RECEIVERS: [usize; 4] = [1, 2, 8, 64];
@@ -53,7 +58,6 @@ struct Taken {
 
 /// What all shapes need of a channel.
 trait Channel: Sync {
-    const NAME: &'static str;
     type Receiver: Send;
 
     fn new() -> Self;
@@ -69,7 +73,6 @@ trait Channel: Sync {
 struct Tokio(broadcast::Sender<Arc<Note>>);
 
 impl Channel for Tokio {
-    const NAME: &'static str = "tokio";
     type Receiver = broadcast::Receiver<Arc<Note>>;
 
     fn new() -> Self {
@@ -123,7 +126,6 @@ fn waiting(ring: &Ring<Note>, at: Seq) -> u64 {
 struct Single(Arc<Ring<Note>>);
 
 impl Channel for Single {
-    const NAME: &'static str = "ring";
     type Receiver = Cursor<Note>;
 
     fn new() -> Self {
@@ -162,7 +164,6 @@ impl Channel for Single {
 struct Batched(Arc<Ring<Note>>);
 
 impl Channel for Batched {
-    const NAME: &'static str = "ring, batched";
     type Receiver = (Arc<Ring<Note>>, Seq);
 
     fn new() -> Self {
@@ -206,15 +207,21 @@ impl Channel for Batched {
     }
 }
 
+/// The CPU time that this thread has used.
+fn cpu_time() -> Duration {
+    let time = clock_gettime(ClockId::ThreadCPUTime);
+    Duration::try_from(time).expect("CPU time is not negative")
+}
+
 /// Publishes `count` entries to `receivers` that take nothing meanwhile.
-fn publish_alone<C: Channel>(receivers: usize, count: u64) -> Duration {
+fn publish_alone<C: Channel>(_: usize, receivers: usize, count: u64) -> Duration {
     let channel = C::new();
     let mut receivers: Vec<_> = (0..receivers).map(|_| channel.receiver()).collect();
-    let start = Instant::now();
+    let start = cpu_time();
     for _ in 0..count {
         channel.publish();
     }
-    let took = start.elapsed();
+    let took = cpu_time() - start;
     for receiver in &mut receivers {
         let Taken { got, missed } = C::take(receiver, u64::MAX);
         assert_eq!(got, count.min(HELD as u64));
@@ -223,26 +230,27 @@ fn publish_alone<C: Channel>(receivers: usize, count: u64) -> Duration {
     took
 }
 
-/// Has each of `receivers` take `count` entries that are there already.
-fn receive_alone<C: Channel>(receivers: usize, count: u64) -> Duration {
+/// Has `receivers` take `count` entries in all, that are there already.
+fn receive_alone<C: Channel>(_: usize, receivers: usize, count: u64) -> Duration {
     let channel = C::new();
     let mut receivers: Vec<_> = (0..receivers).map(|_| channel.receiver()).collect();
     let mut took = Duration::ZERO;
-    let mut left = count;
+    let each = count.div_ceil(receivers.len() as u64);
+    let mut left = each;
     while left > 0 {
         let turn = left.min(TURN);
         for _ in 0..turn {
             channel.publish();
         }
-        let start = Instant::now();
+        let start = cpu_time();
         for receiver in &mut receivers {
             let Taken { got, missed } = C::take(receiver, u64::MAX);
             assert_eq!((got, missed), (turn, 0));
         }
-        took += start.elapsed();
+        took += cpu_time() - start;
         left -= turn;
     }
-    took
+    took.mul_f64(count as f64 / (each * receivers.len() as u64) as f64)
 }
 
 /// Publishes `count` entries from `publishers` threads while another one takes them for all `receivers`.
@@ -254,18 +262,27 @@ fn publish_contended<C: Channel>(publishers: usize, receivers: usize, count: u64
     let took = thread::scope(|scope| {
         scope.spawn(|| {
             while !done.load(Relaxed) {
+                let mut got = 0;
                 for (receiver, sum) in &mut receivers {
-                    add(sum, C::take(receiver, TURN));
+                    let taken = C::take(receiver, TURN);
+                    got += taken.got;
+                    add(sum, taken);
+                }
+                if got == 0 {
+                    thread::yield_now();
                 }
             }
         });
-        let start = Instant::now();
-        thread::scope(|scope| {
-            for _ in 0..publishers {
-                scope.spawn(|| (0..each).for_each(|_| channel.publish()));
-            }
-        });
-        let took = start.elapsed();
+        let publishers: Vec<_> = (0..publishers)
+            .map(|_| {
+                scope.spawn(|| {
+                    let start = cpu_time();
+                    (0..each).for_each(|_| channel.publish());
+                    cpu_time() - start
+                })
+            })
+            .collect();
+        let took = publishers.into_iter().map(|publisher| publisher.join().expect("it only publishes")).sum();
         done.store(true, Relaxed);
         took
     });
@@ -277,10 +294,11 @@ fn publish_contended<C: Channel>(publishers: usize, receivers: usize, count: u64
     took
 }
 
-/// Has each of `receivers` take `count` entries while `publishers` threads go on publishing.
+/// Has `receivers` take `count` entries in all while `publishers` threads go on publishing.
 fn receive_contended<C: Channel>(publishers: usize, receivers: usize, count: u64) -> Duration {
     let channel = C::new();
     let mut receivers: Vec<_> = (0..receivers).map(|_| (channel.receiver(), Taken::default())).collect();
+    let (each, all) = (count.div_ceil(receivers.len() as u64), receivers.len() as u64);
     let done = AtomicBool::new(false);
     let (took, published) = thread::scope(|scope| {
         let publish = || {
@@ -293,16 +311,16 @@ fn receive_contended<C: Channel>(publishers: usize, receivers: usize, count: u64
         };
         let publishers: Vec<_> = (0..publishers).map(|_| scope.spawn(publish)).collect();
         let mut took = Duration::ZERO;
-        let mut left = count;
+        let mut left = each;
         while left > 0 {
             let turn = left.min(TURN);
             for (receiver, sum) in &mut receivers {
                 while channel.waiting(receiver) < turn {
-                    std::hint::spin_loop();
+                    thread::yield_now();
                 }
-                let start = Instant::now();
+                let start = cpu_time();
                 let taken = C::take(receiver, turn);
-                took += start.elapsed();
+                took += cpu_time() - start;
                 assert_eq!(taken.got, turn);
                 add(sum, taken);
             }
@@ -317,7 +335,7 @@ fn receive_contended<C: Channel>(publishers: usize, receivers: usize, count: u64
         add(&mut sum, C::take(&mut receiver, u64::MAX));
         assert_eq!(sum.got + sum.missed, published);
     }
-    took
+    took.mul_f64(count as f64 / (each * all) as f64)
 }
 
 fn add(sum: &mut Taken, taken: Taken) {
@@ -325,43 +343,52 @@ fn add(sum: &mut Taken, taken: Taken) {
     sum.missed += taken.missed;
 }
 
-fn benches<C: Channel>(criterion: &mut Criterion) {
-    for receivers in RECEIVERS {
-        let mut group = criterion.benchmark_group("publish alone");
-        group.throughput(Throughput::Elements(1));
-        group.bench_function(BenchmarkId::new(C::NAME, receivers), |bencher| {
-            bencher.iter_custom(|count| publish_alone::<C>(receivers, count));
-        });
-        group.finish();
-        let mut group = criterion.benchmark_group("receive alone");
-        group.throughput(Throughput::Elements(receivers as u64));
-        group.bench_function(BenchmarkId::new(C::NAME, receivers), |bencher| {
-            bencher.iter_custom(|count| receive_alone::<C>(receivers, count));
-        });
-        group.finish();
-        for publishers in PUBLISHERS {
-            let mut group = criterion.benchmark_group(format!("publish contended by {publishers}"));
-            group.throughput(Throughput::Elements(1));
-            group.bench_function(BenchmarkId::new(C::NAME, receivers), |bencher| {
-                bencher.iter_custom(|count| publish_contended::<C>(publishers, receivers, count));
-            });
-            group.finish();
-            let mut group = criterion.benchmark_group(format!("receive contended by {publishers}"));
-            group.throughput(Throughput::Elements(receivers as u64));
-            group.bench_function(BenchmarkId::new(C::NAME, receivers), |bencher| {
-                bencher.iter_custom(|count| receive_contended::<C>(publishers, receivers, count));
-            });
-            group.finish();
+/// A shape to measure: how many publishers, receivers and entries.
+type Shape = fn(usize, usize, u64) -> Duration;
+
+fn measure(criterion: &mut Criterion, name: &str, publishers: &[usize], contestants: &[(&str, Shape)]) {
+    for publishers in publishers {
+        let mut group = criterion.benchmark_group(format!("{name}, publishers: {publishers}"));
+        for receivers in RECEIVERS {
+            for (contestant, shape) in contestants {
+                group.bench_function(BenchmarkId::new(*contestant, receivers), |bencher| {
+                    bencher.iter_custom(|count| shape(*publishers, receivers, count));
+                });
+            }
         }
+        group.finish();
     }
 }
 
+fn publish_benches(criterion: &mut Criterion) {
+    let contestants: [(&str, Shape); 2] = [("tokio", publish_alone::<Tokio>), ("ring", publish_alone::<Single>)];
+    measure(criterion, "publish alone", &[1], &contestants);
+    let contestants: [(&str, Shape); 2] =
+        [("tokio", publish_contended::<Tokio>), ("ring", publish_contended::<Single>)];
+    measure(criterion, "publish contended", &PUBLISHERS, &contestants);
+}
+
+fn receive_benches(criterion: &mut Criterion) {
+    let contestants: [(&str, Shape); 3] = [
+        ("tokio", receive_alone::<Tokio>),
+        ("ring", receive_alone::<Single>),
+        ("ring, batched", receive_alone::<Batched>),
+    ];
+    measure(criterion, "receive alone", &[1], &contestants);
+    let contestants: [(&str, Shape); 3] = [
+        ("tokio", receive_contended::<Tokio>),
+        ("ring", receive_contended::<Single>),
+        ("ring, batched", receive_contended::<Batched>),
+    ];
+    measure(criterion, "receive contended", &PUBLISHERS, &contestants);
+}
+
 criterion_group! {
-    name = all;
+    name = benches;
     config = Criterion::default()
         .sample_size(20)
         .warm_up_time(Duration::from_millis(200))
-        .measurement_time(Duration::from_millis(800));
-    targets = benches::<Tokio>, benches::<Single>, benches::<Batched>
+        .measurement_time(Duration::from_millis(600));
+    targets = publish_benches, receive_benches
 }
-criterion_main!(all);
+criterion_main!(benches);

@@ -146,16 +146,23 @@ pub struct Lagged {
 ///   already, all later ones are empty
 /// - the slots before `head` are tombstones, or about to be made so by the one who moved `head`
 pub struct Ring<T: Entry> {
+    ends: Ends,
+    chain: Chain<T>,
+    retention: Retention,
+    window: u64,
+}
+
+/// What every publish writes: on a cache line of its own, so that readers, who need the chain, do not have
+/// to wait for it.
+#[repr(align(64))]
+struct Ends {
     /// The next place to fill.
     tail: AtomicU64,
     /// The oldest place that is retained.
     head: AtomicU64,
-    /// The weight of what is retained. Wraps below zero for a moment when an entry goes before its
-    /// publisher has come to count it.
+    /// The weight of what is retained, once all publishers that are at work have come to count. Wraps below
+    /// zero for a moment when an entry goes before its publisher has counted it.
     bytes: AtomicUsize,
-    chain: Chain<T>,
-    retention: Retention,
-    window: u64,
 }
 
 impl<T: Entry> Ring<T> {
@@ -169,9 +176,7 @@ impl<T: Entry> Ring<T> {
     /// As [`Ring::new`], with the window and the segments' first and last size as they are given.
     fn with_window(retention: Retention, window: u64, slots: RangeInclusive<usize>) -> Self {
         Self {
-            tail: AtomicU64::new(1),
-            head: AtomicU64::new(1),
-            bytes: AtomicUsize::new(0),
+            ends: Ends { tail: AtomicU64::new(1), head: AtomicU64::new(1), bytes: AtomicUsize::new(0) },
             chain: Chain::new(Seq(1), slots),
             retention,
             window,
@@ -182,7 +187,7 @@ impl<T: Entry> Ring<T> {
     pub fn newest(&self) -> Seq {
         let guard = reclaim::pin();
         loop {
-            let tail = Seq(self.tail.load(TAIL_LOOK));
+            let tail = Seq(self.ends.tail.load(TAIL_LOOK));
             // The entry at `tail` is there for readers although its publisher has not come to say so.
             match self.look_newest(tail, &guard) {
                 Some(Seen::Held(_) | Seen::Buried) => self.advance(tail),
@@ -193,20 +198,19 @@ impl<T: Entry> Ring<T> {
 
     /// The oldest retained entry's place; the one after the newest if nothing is retained.
     pub fn oldest(&self) -> Seq {
-        Seq(self.head.load(Relaxed))
+        Seq(self.ends.head.load(Relaxed))
     }
 
     /// How many entries are retained.
     pub fn retained_entries(&self) -> usize {
-        let head = self.head.load(Relaxed);
-        let tail = self.tail.load(Relaxed);
+        let head = self.ends.head.load(Relaxed);
+        let tail = self.ends.tail.load(Relaxed);
         usize::try_from(tail.saturating_sub(head)).unwrap_or(usize::MAX)
     }
 
     /// What the retained entries weigh.
     pub fn retained_bytes(&self) -> usize {
-        let bytes = self.bytes.load(Relaxed);
-        if bytes > isize::MAX as usize { 0 } else { bytes }
+        self.bytes_with(0)
     }
 
     /// Places an entry after all others, and evicts what retention then no longer covers (the entry's
@@ -227,7 +231,7 @@ impl<T: Entry> Ring<T> {
         let guard = reclaim::pin();
         let mut entry = entry;
         loop {
-            let seq = Seq(self.tail.load(TAIL_LOOK));
+            let seq = Seq(self.ends.tail.load(TAIL_LOOK));
             // Stays true until the entry is placed, as `passed` never goes back.
             let passed = passed();
             if seq.0.saturating_sub(passed.0) > self.window {
@@ -239,8 +243,7 @@ impl<T: Entry> Ring<T> {
             match slot.place(entry) {
                 Ok(()) => {
                     self.advance(seq);
-                    self.bytes.fetch_add(weight, Relaxed);
-                    let evicted_bytes = self.evict_uncovered(now_ms, passed, &guard);
+                    let evicted_bytes = self.evict_uncovered(now_ms, passed, weight, &guard);
                     return Ok(Pushed { seq, evicted_bytes });
                 }
                 Err(Refused::Taken(back)) => {
@@ -257,13 +260,13 @@ impl<T: Entry> Ring<T> {
     ///
     /// While several threads evict, a few more entries may go than had to, never one beyond `passed`.
     pub fn evict(&self, now_ms: u64, passed: Seq) -> usize {
-        self.evict_uncovered(now_ms, passed, &reclaim::pin())
+        self.evict_uncovered(now_ms, passed, 0, &reclaim::pin())
     }
 
     /// Evicts the oldest of the entries up to `passed` until the rest weighs no more than `bytes_max`;
     /// with 0 all of them. Returns what they weighed.
     pub fn shrink(&self, bytes_max: usize, passed: Seq) -> usize {
-        self.evict_while(passed, &reclaim::pin(), |_, _, bytes| bytes > bytes_max || bytes_max == 0)
+        self.evict_while(passed, 0, &reclaim::pin(), |_, _, bytes| bytes > bytes_max || bytes_max == 0)
     }
 
     /// Hands the entries from `from` on to `take`, in order, until there is none or `take` breaks.
@@ -308,14 +311,14 @@ impl<T: Entry> Ring<T> {
     pub fn close_after(&self, newest: Seq) -> bool {
         let guard = reclaim::pin();
         let seq = newest.next();
-        seq.0 == self.tail.load(TAIL_LOOK) && self.chain.reach(seq, &guard).is_some_and(chain::Slot::close)
+        seq.0 == self.ends.tail.load(TAIL_LOOK) && self.chain.reach(seq, &guard).is_some_and(chain::Slot::close)
     }
 
     /// Whether the ring was closed.
     pub fn is_closed(&self) -> bool {
         let guard = reclaim::pin();
         loop {
-            let tail = Seq(self.tail.load(TAIL_LOOK));
+            let tail = Seq(self.ends.tail.load(TAIL_LOOK));
             match self.look_newest(tail, &guard) {
                 Some(Seen::Closed) => return true,
                 Some(Seen::Empty) | None => return false,
@@ -336,30 +339,50 @@ impl<T: Entry> Ring<T> {
     /// Moves `tail` past a slot that was found filled, whoever filled it.
     fn advance(&self, filled: Seq) {
         // A failure means that somebody else has moved it.
-        let _ = self.tail.compare_exchange(filled.0, filled.next().0, TAIL_MOVE, Relaxed);
+        let _ = self.ends.tail.compare_exchange(filled.0, filled.next().0, TAIL_MOVE, Relaxed);
+    }
+
+    fn bytes_with(&self, uncounted: usize) -> usize {
+        let bytes = self.ends.bytes.load(Relaxed).wrapping_add(uncounted);
+        if bytes > isize::MAX as usize { 0 } else { bytes }
+    }
+
+    /// Adds to the weight of what is retained; a weight taken away is a wrapped negative.
+    fn count(&self, bytes: usize) {
+        if bytes != 0 {
+            self.ends.bytes.fetch_add(bytes, Relaxed);
+        }
     }
 
     fn lagged(&self, from: Seq) -> Lagged {
         // The tombstone or the chain that told us has shown us the `head` that came before it.
-        let resume = Seq(self.head.load(Relaxed));
+        let resume = Seq(self.ends.head.load(Relaxed));
         debug_assert!(resume > from, "what has gone lies before head");
         Lagged { missed: resume.0.saturating_sub(from.0), resume: resume.max(from) }
     }
 
-    fn evict_uncovered(&self, now_ms: u64, passed: Seq, guard: &Guard) -> usize {
+    fn evict_uncovered(&self, now_ms: u64, passed: Seq, placed_bytes: usize, guard: &Guard) -> usize {
         let Retention { entries_max, bytes_max, age_ms_max } = self.retention;
-        self.evict_while(passed, guard, |entry, entries, bytes| {
+        self.evict_while(passed, placed_bytes, guard, |entry, entries, bytes| {
             entries > entries_max as u64 || bytes > bytes_max || now_ms.saturating_sub(entry.at_ms()) > age_ms_max
         })
     }
 
     /// Evicts the oldest entry, up to `passed`, as long as `over` says so of it, of the number of entries
-    /// and of their weight.
-    fn evict_while(&self, passed: Seq, guard: &Guard, over: impl Fn(&T, u64, usize) -> bool) -> usize {
+    /// and of their weight. Counts `placed_bytes` as well, which the caller has placed.
+    fn evict_while(
+        &self,
+        passed: Seq,
+        placed_bytes: usize,
+        guard: &Guard,
+        over: impl Fn(&T, u64, usize) -> bool,
+    ) -> usize {
         let mut evicted_bytes = 0;
+        // What came and what went, still to be counted: nothing, if one entry takes the place of its like.
+        let mut uncounted = placed_bytes;
         let tail = loop {
-            let head = Seq(self.head.load(Relaxed));
-            let tail = self.tail.load(TAIL_LOOK);
+            let head = Seq(self.ends.head.load(Relaxed));
+            let tail = self.ends.tail.load(TAIL_LOOK);
             if head > passed || head.0 >= tail {
                 break tail;
             }
@@ -378,22 +401,25 @@ impl<T: Entry> Ring<T> {
                     break tail;
                 }
             };
-            if !over(&entry, tail - head.0, self.retained_bytes()) {
+            if !over(&entry, tail - head.0, self.bytes_with(uncounted)) {
                 break tail;
             }
             let weight = entry.weight();
             // The claim: of all who want this entry gone, one moves `head` past it and must bury it. It
             // needs no ordering, as nothing is read on the strength of `head` alone.
-            let claim = self.head.compare_exchange(head.0, head.next().0, Relaxed, Relaxed);
+            let claim = self.ends.head.compare_exchange(head.0, head.next().0, Relaxed, Relaxed);
             if claim.is_ok() {
                 slot.bury(weight, guard);
-                self.bytes.fetch_sub(weight, Relaxed);
                 evicted_bytes += weight;
+                // At once: another evictor that still counts the entry would evict one more in its place.
+                self.count(uncounted.wrapping_sub(weight));
+                uncounted = 0;
             }
         };
+        self.count(uncounted);
         // No further than the `tail` we have seen: the chain hands it on to publishers, who would find
         // their `tail` out of date again and again.
-        let head = self.head.load(Relaxed).min(tail);
+        let head = self.ends.head.load(Relaxed).min(tail);
         self.chain.trim(Seq(head), guard);
         evicted_bytes
     }
@@ -402,8 +428,8 @@ impl<T: Entry> Ring<T> {
 impl<T: Entry> fmt::Debug for Ring<T> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Ring")
-            .field("head", &self.head.load(Relaxed))
-            .field("tail", &self.tail.load(Relaxed))
+            .field("head", &self.ends.head.load(Relaxed))
+            .field("tail", &self.ends.tail.load(Relaxed))
             .field("bytes", &self.retained_bytes())
             .field("retention", &self.retention)
             .field("window", &self.window)

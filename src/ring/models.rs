@@ -218,6 +218,19 @@ fn a_publisher_never_finds_a_segment_that_was_let_go() {
     });
 }
 
+/// The publisher may stop between linking the second segment and moving the hint to it.
+#[test]
+fn nobody_finds_by_the_hint_what_an_evictor_let_go() {
+    check(|| {
+        let ring = ring(100, 1);
+        push(&ring, 1);
+        let publisher = go(&ring, |ring| push(ring, 2));
+        ring.shrink(0, Seq::MAX);
+        assert!(ring.newest() >= Seq(1));
+        publisher.join().unwrap();
+    });
+}
+
 #[test]
 fn a_reader_never_finds_a_segment_that_was_let_go() {
     check(|| {

@@ -116,7 +116,7 @@ fn what_is_retained_goes_with_the_ring() {
 
 #[test]
 fn a_ring_that_has_seen_one_entry_is_small() {
-    assert!(size_of::<Ring<Note>>() <= 96);
+    assert!(size_of::<Ring<Note>>() <= 128);
 }
 
 /// Everything that was pushed is either got or counted as missed, and each publisher's entries come in
@@ -256,7 +256,7 @@ fn what_a_thread_retired_is_freed_after_its_end() {
 #[test]
 fn bytes_counted_late_do_not_show_as_a_huge_number() {
     let ring = Ring::<Note>::new(KEEP_ALL, 0);
-    ring.bytes.fetch_sub(1, Relaxed);
+    ring.ends.bytes.fetch_sub(1, Relaxed);
     assert_eq!(ring.retained_bytes(), 0);
-    ring.bytes.fetch_add(1, Relaxed);
+    ring.ends.bytes.fetch_add(1, Relaxed);
 }

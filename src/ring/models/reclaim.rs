@@ -65,14 +65,12 @@ pub(super) fn has_room() -> bool {
 impl Guard {
     pub(super) fn retire(&self, thing: Arc<dyn Send + Sync>, _bytes: usize) {
         let address = Arc::as_ptr(&thing).cast::<()>().addr();
+        // What stands here runs in one piece with the addition: loom switches threads before its atomics.
+        let turn = RETIRED.count.fetch_add(1, Release);
         let mut things = RETIRED.things.lock().expect("no holder of this lock panics");
-        let turn = things.kept.len();
         let before = things.turn.insert(address, turn);
         assert!(before.is_none(), "retired twice");
         things.kept.push(thing);
-        drop(things);
-        // Under loom only one thread runs between two of its atomics: turns and counts agree.
-        RETIRED.count.fetch_add(1, Release);
     }
 
     /// Panics if the thing at `address` had been retired when this guard was made.
