@@ -2,7 +2,7 @@
 //!
 //! Stands on crossbeam's epochs. What a thread retires is gathered in a small batch and handed over
 //! together, so that a publish pays for little of the bookkeeping; what was handed over is counted, and
-//! [`has_room`] refuses more once a reader that does not move on has made it too much.
+//! `has_room` refuses more once a reader that does not move on has made it too much.
 //!
 //! Any thread may be the one that finds a batch old enough. A reader lays it aside for the next publisher:
 //! it has better things to do, and allocators like memory back where it came from.
