@@ -35,6 +35,11 @@ fn chat_remembers_what_was_said_within_its_bounds() {
     check("chat");
 }
 
+#[test]
+fn echo_sends_messages_back_and_closes_properly() {
+    check("echo");
+}
+
 #[cfg(feature = "server")]
 #[test]
 fn host_metrics_publishes_every_group_of_figures() {

@@ -3,39 +3,19 @@
 //! An example that is given `--check` serves on a free port, is its own client for a moment, and
 //! ends with status 0 if all went as it says. Continuous integration runs each that way.
 
+mod run;
+
 use std::error::Error;
 use std::net::SocketAddr;
-use std::time::Duration;
 
 use futures_util::{SinkExt, StreamExt};
 use serde_json::{Value, json};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
-use tokio::net::{TcpListener, TcpStream};
+use tokio::net::TcpStream;
 use tokio_tungstenite::tungstenite::Message;
 use tokio_tungstenite::{MaybeTlsStream, WebSocketStream};
 
-pub(crate) type Outcome = Result<(), Box<dyn Error>>;
-
-/// How long a check may take: far beyond what even a loaded machine needs.
-const PATIENCE: Duration = Duration::from_secs(30);
-
-/// Whether the example was started to be checked.
-pub(crate) fn is_asked_for() -> bool {
-    std::env::args().any(|argument| argument == "--check")
-}
-
-/// Serves on a free port until `verify` is through.
-pub(crate) async fn run(
-    serve: impl AsyncFnOnce(TcpListener) -> Outcome,
-    verify: impl AsyncFnOnce(SocketAddr) -> Outcome,
-) -> Outcome {
-    let listener = TcpListener::bind("127.0.0.1:0").await?;
-    let at = listener.local_addr()?;
-    tokio::select! {
-        served = serve(listener) => served.and(Err("served no longer".into())),
-        verified = tokio::time::timeout(PATIENCE, verify(at)) => verified?,
-    }
-}
+pub(crate) use run::{Outcome, is_asked_for, run};
 
 /// A WebSocket connection that speaks JSON.
 pub(crate) struct Client(WebSocketStream<MaybeTlsStream<TcpStream>>);

@@ -1,0 +1,166 @@
+//! An echo server made of `fanfare::ws` alone, without the broker: hyper brings the requests, the
+//! layer does the handshake, reads messages and makes frames, and what is here decides what to say.
+//!
+//! ```sh
+//! cargo run --release --example echo -- 127.0.0.1:9001
+//! ```
+//!
+//! The conformance suites run against it, so it takes messages far larger than most services should.
+
+#![allow(clippy::print_stdout, clippy::print_stderr, reason = "an example talks to a terminal")]
+
+#[path = "check/run.rs"]
+mod check;
+
+use std::convert::Infallible;
+use std::error::Error;
+use std::io;
+use std::net::SocketAddr;
+use std::time::Duration;
+
+use fanfare::ws::{self, Incoming, Opcode, ReadError, ReadLimits, Reader};
+use futures_util::{SinkExt, StreamExt};
+use http::header::{CONNECTION, SEC_WEBSOCKET_ACCEPT, UPGRADE};
+use http::{HeaderValue, Request, Response, StatusCode};
+use hyper::server::conn::http1;
+use hyper::service::service_fn;
+use hyper_util::rt::{TokioIo, TokioTimer};
+use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt};
+use tokio::net::TcpListener;
+use tokio_tungstenite::tungstenite::Message;
+
+const LIMITS: ReadLimits = ReadLimits { message_bytes_max: 16 * 1024 * 1024, fragments_max: 65_536 };
+
+/// How long a peer has to hang up after the last frame.
+const LINGER: Duration = Duration::from_secs(5);
+
+#[tokio::main]
+async fn main() -> Result<(), Box<dyn Error>> {
+    if check::is_asked_for() {
+        return check::run(serve, verify).await;
+    }
+    let address = std::env::args().skip(1).find(|argument| !argument.starts_with("--"));
+    serve(TcpListener::bind(address.as_deref().unwrap_or("127.0.0.1:9001")).await?).await
+}
+
+async fn serve(listener: TcpListener) -> Result<(), Box<dyn Error>> {
+    println!("ws://{}", listener.local_addr()?);
+    loop {
+        let stream = match listener.accept().await {
+            Ok((stream, _)) => stream,
+            // Most often there are no file descriptors left. That passes; a loop would not help it.
+            Err(error) => {
+                eprintln!("no connection accepted: {error}");
+                tokio::time::sleep(Duration::from_millis(100)).await;
+                continue;
+            }
+        };
+        let _ = stream.set_nodelay(true);
+        let connection = http1::Builder::new()
+            // hyper needs a timer to give up on a peer that never finishes its request's head.
+            .timer(TokioTimer::new())
+            .max_buf_size(16 * 1024)
+            .serve_connection(TokioIo::new(stream), service_fn(async |request| Ok::<_, Infallible>(answer(request))))
+            .with_upgrades();
+        // An error here means that the peer broke HTTP or left: nothing to do.
+        tokio::spawn(connection);
+    }
+}
+
+/// The opening handshake.
+fn answer<B>(mut request: Request<B>) -> Response<String> {
+    let accept_key = match ws::check(request.method(), request.version(), request.headers()) {
+        Ok(accept) => accept.accept_key,
+        Err(error) => {
+            let mut response = Response::new(format!("{error}\n"));
+            *response.status_mut() = error.status();
+            response.headers_mut().extend(error.header());
+            return response;
+        }
+    };
+    let mut response = Response::new(String::new());
+    *response.status_mut() = StatusCode::SWITCHING_PROTOCOLS;
+    let headers = response.headers_mut();
+    headers.insert(SEC_WEBSOCKET_ACCEPT, accept_key);
+    headers.insert(UPGRADE, HeaderValue::from_static("websocket"));
+    headers.insert(CONNECTION, HeaderValue::from_static("Upgrade"));
+
+    // The stream is free once the answer has been sent. It begins with whatever the client sent
+    // without waiting for that.
+    let upgraded = hyper::upgrade::on(&mut request);
+    tokio::spawn(async move {
+        if let Ok(stream) = upgraded.await {
+            // An error here means that the peer has left.
+            let _ = echo(TokioIo::new(stream)).await;
+        }
+    });
+    response
+}
+
+/// Sends messages back until the peer closes the connection, or breaks the protocol.
+async fn echo(stream: impl AsyncRead + AsyncWrite) -> io::Result<()> {
+    let (mut read, mut write) = tokio::io::split(stream);
+    let mut reader = Reader::new(&mut read, LIMITS);
+    let mut out = Vec::new();
+    loop {
+        let is_last = match reader.recv().await {
+            Ok(Incoming::Text(text)) => {
+                ws::push(&mut out, Opcode::Text, text.as_bytes());
+                false
+            }
+            Ok(Incoming::Binary(bytes)) => {
+                ws::push(&mut out, Opcode::Binary, &bytes);
+                false
+            }
+            Ok(Incoming::Ping(payload)) => {
+                ws::push(&mut out, Opcode::Pong, &payload);
+                false
+            }
+            Ok(Incoming::Pong(_) | Incoming::Idle) => continue,
+            // RFC 6455, 5.5.1: the answer to a close frame typically echoes its status code.
+            Ok(Incoming::Close(Some((code, _)))) => {
+                ws::push_close(&mut out, code, "");
+                true
+            }
+            Ok(Incoming::Close(None)) => {
+                ws::push(&mut out, Opcode::Close, b"");
+                true
+            }
+            Err(ReadError::Violation { code, reason }) => {
+                ws::push_close(&mut out, code, reason);
+                true
+            }
+            Err(ReadError::Io(error)) => return Err(error),
+            // The peer hung up, or said that it sends no more, and all that it asked is answered.
+            Err(ReadError::Eof { .. }) => return write.shutdown().await,
+        };
+        write.write_all(&out).await?;
+        if is_last {
+            break;
+        }
+        // A large message does not keep its memory for the small ones that follow.
+        out.clear();
+        out.shrink_to(64 * 1024);
+    }
+    // RFC 6455, 7.1.1: the server closes the TCP connection first. What the peer has sent meanwhile
+    // is read all the same: a socket that is closed with bytes unread resets the connection, and
+    // the close frame may be lost with it.
+    write.shutdown().await?;
+    let _ = tokio::time::timeout(LINGER, tokio::io::copy(&mut read, &mut tokio::io::sink())).await;
+    Ok(())
+}
+
+/// What `--check` does.
+async fn verify(at: SocketAddr) -> check::Outcome {
+    let (mut client, _) = tokio_tungstenite::connect_async(format!("ws://{at}")).await?;
+    for message in [Message::text("Zoë"), Message::binary(vec![0xFF; 1 << 20]), Message::text("")] {
+        client.send(message.clone()).await?;
+        assert_eq!(client.next().await.ok_or("no echo")??, message);
+    }
+    client.send(Message::Ping("p".into())).await?;
+    assert_eq!(client.next().await.ok_or("no pong")??, Message::Pong("p".into()));
+    client.close(None).await?;
+    assert_eq!(client.next().await.ok_or("no close")??, Message::Close(None));
+    assert!(client.next().await.is_none());
+    Ok(())
+}
