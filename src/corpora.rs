@@ -16,6 +16,9 @@ const TARGETS: &[(&str, Body)] = &[
     ("ring", ring::oracle::fuzz_ops),
     ("topic_pattern", protocol::fuzz::fuzz_topic_pattern),
     ("transcode", protocol::fuzz::fuzz_transcode),
+    ("ws_extensions", ws::fuzz::ws_extensions),
+    ("ws_handshake", ws::fuzz::ws_handshake),
+    ("ws_inflate", ws::fuzz::ws_inflate),
     ("ws_reader", ws::fuzz::ws_reader),
 ];
 

@@ -15,6 +15,8 @@ use std::time::{Duration, Instant};
 
 use rustix::event::{Timespec, epoll};
 
+use crate::inflate::Known;
+use crate::wire::Traffic;
 use crate::{Result, wire};
 
 /// Publishes without an answer at any time, at full speed.
@@ -41,12 +43,15 @@ pub(crate) struct Load {
     writes: u64,
     /// Whether it looks for events without ever waiting for them.
     restless: bool,
+    traffic: Traffic,
 }
 
 /// What has arrived so far, at all subscribers together.
 #[derive(Default)]
 pub(crate) struct Seen {
     pub(crate) messages: u64,
+    /// Bytes of them on the wire, frames included.
+    pub(crate) bytes: u64,
     /// Messages that a `gap` said were left out.
     pub(crate) skipped: u64,
     /// Messages that nobody accounted for.
@@ -60,6 +65,7 @@ pub(crate) struct Seen {
     latencies: Option<Vec<u32>>,
     now: u64,
     data_tail: Vec<u8>,
+    known: Known,
 }
 
 struct Peer {
@@ -90,17 +96,18 @@ struct Publisher {
 
 impl Load {
     /// `restless` wants a core that the server does not need.
-    pub(crate) fn new(address: SocketAddr, restless: bool) -> Result<Load> {
+    pub(crate) fn new(address: SocketAddr, traffic: Traffic, restless: bool) -> Result<Load> {
         Ok(Load {
             epoll: epoll::create(epoll::CreateFlags::CLOEXEC)?,
             events: Vec::with_capacity(1024),
             address,
             peers: Vec::new(),
             buffer: vec![0; BUFFER_BYTES],
-            seen: Seen { data_tail: wire::data_tail().into_bytes(), ..Seen::default() },
+            seen: Seen { data_tail: wire::data_tail(traffic).into_bytes(), ..Seen::default() },
             publisher: None,
             writes: 0,
             restless,
+            traffic,
         })
     }
 
@@ -123,7 +130,7 @@ impl Load {
             peer: self.peers.len(),
             issued: 0,
             text: String::new(),
-            data_tail: wire::data_tail(),
+            data_tail: wire::data_tail(self.traffic),
             out: Vec::new(),
             start: Instant::now(),
         });
@@ -131,7 +138,7 @@ impl Load {
     }
 
     fn open(&mut self, count: usize, role: Role) -> Result<()> {
-        let upgrade = wire::upgrade(&self.address.to_string());
+        let upgrade = wire::upgrade(&self.address.to_string(), self.traffic);
         let goal = self.peers.len() + count;
         let deadline = Instant::now() + PATIENCE;
         while self.seen.live < goal {
@@ -318,7 +325,8 @@ impl Peer {
             while let Some(frame) = wire::next_frame(&mut bytes[used..])? {
                 used += frame.bytes;
                 match frame.opcode {
-                    wire::TEXT => seen.event(frame.payload, position)?,
+                    wire::TEXT if frame.deflated => seen.deflated(frame.payload, frame.bytes, position)?,
+                    wire::TEXT => seen.event(frame.payload, frame.bytes, position)?,
                     wire::PING => wire::push_client_frame(wire::PONG, frame.payload, &mut out),
                     wire::CLOSE => return Err("the server closed a connection".into()),
                     _ => {}
@@ -339,10 +347,19 @@ impl Peer {
 }
 
 impl Seen {
-    fn event(&mut self, text: &[u8], position: &mut u64) -> Result<()> {
+    /// A message that is compressed, the same bytes for everybody: it is inflated when it is seen first.
+    fn deflated(&mut self, payload: &[u8], frame_bytes: usize, position: &mut u64) -> Result<()> {
+        let mut known = std::mem::take(&mut self.known);
+        let event = known.inflate(*position + 1, payload).and_then(|text| self.event(text, frame_bytes, position));
+        self.known = known;
+        event
+    }
+
+    fn event(&mut self, text: &[u8], frame_bytes: usize, position: &mut u64) -> Result<()> {
         const EVENT: &[u8] = br#"{"type":""#;
         let name = text.strip_prefix(EVENT).unwrap_or_default();
         if name.starts_with(br#"message""#) {
+            self.bytes += frame_bytes as u64;
             return self.message(text, position);
         }
         if name.starts_with(br#"published""#) {

@@ -8,7 +8,7 @@ use std::{fs, path::Path};
 use crate::record::{Record, Spread};
 use crate::scenario::{Sample, Scenario};
 use crate::server::Kind;
-use crate::{Result, proc, wire};
+use crate::{Result, proc};
 
 /// A heading and the figure below it.
 type Column = (&'static str, fn(&Sample) -> Option<f64>);
@@ -27,11 +27,11 @@ enum Limit {
 
 enum Figure {
     Own(fn(&Sample) -> f64),
-    /// How many times the naive broker's median is ours.
-    Naive(fn(&Sample) -> f64),
+    /// How many times the median of the second that of the first is.
+    Ratio(Kind, Kind, fn(&Sample) -> f64),
 }
 
-const GOALS: [Goal; 5] = [
+const GOALS: [Goal; 8] = [
     Goal {
         what: "full speed: CPU seconds per million deliveries",
         limit: Limit::AtMost(0.30),
@@ -55,7 +55,24 @@ const GOALS: [Goal; 5] = [
     Goal {
         what: "full speed: naive / fanfare, CPU per delivery",
         limit: Limit::AtLeast(5.0),
-        figure: Figure::Naive(full_total),
+        figure: Figure::Ratio(Kind::Naive, Kind::Fanfare, full_total),
+    },
+    Goal {
+        what: "full speed: compressed / plain, 1 KiB, CPU per delivery",
+        limit: Limit::AtMost(1.3),
+        figure: Figure::Ratio(Kind::Deflated, Kind::Kilobyte, full_total),
+    },
+    Goal {
+        what: "50 messages a second: compressed / plain, 1 KiB, CPU per delivery",
+        limit: Limit::AtMost(1.3),
+        figure: Figure::Ratio(Kind::Deflated, Kind::Kilobyte, |sample| {
+            sample.paced.cost.user + sample.paced.cost.system
+        }),
+    },
+    Goal {
+        what: "idle: compression agreed / not, resident bytes per connection",
+        limit: Limit::AtMost(1.1),
+        figure: Figure::Ratio(Kind::Deflated, Kind::Kilobyte, |sample| sample.idle.bytes),
     },
 ];
 
@@ -99,7 +116,7 @@ impl Goal {
         };
         match self.figure {
             Figure::Own(figure) => median(Kind::Fanfare, figure),
-            Figure::Naive(figure) => Some(median(Kind::Naive, figure)? / median(Kind::Fanfare, figure)?),
+            Figure::Ratio(of, to, figure) => Some(median(of, figure)? / median(to, figure)?),
         }
     }
 }
@@ -119,16 +136,18 @@ pub(crate) fn tables(record: &Record, scenario: &Scenario, pinned: bool) -> Stri
 
     let _ = writeln!(
         text,
-        "Full speed: {} subscribers of one topic, {} bytes of data, one publisher with 64 outstanding\n",
+        "Full speed: {} subscribers of one topic, {} bytes of data where nothing else is said, one publisher with 64 \
+         outstanding\n",
         scenario.subscribers,
-        wire::DATA_BYTES
+        Kind::Fanfare.traffic().data_bytes
     );
-    let columns: [Column; 6] = [
+    let columns: [Column; 7] = [
         ("CPU s per million deliveries", |s| Some(full_total(s))),
         ("user", |s| Some(s.full.cost.user)),
         ("system", |s| Some(s.full.cost.system)),
         ("deliveries/s", |s| Some(s.full.per_second)),
         ("messages per write", |s| s.full.per_write),
+        ("bytes per message", |s| Some(s.full.wire_bytes)),
         ("server busy", |s| Some(s.full.busy)),
     ];
     text += &figures(record, &columns);

@@ -7,6 +7,7 @@ use crate::Result;
 use crate::load::Load;
 use crate::proc::{self, Cores, Cpu};
 use crate::server::{Kind, Server};
+use crate::wire::Traffic;
 
 /// The sizes of a run.
 pub(crate) struct Scenario {
@@ -41,6 +42,8 @@ pub(crate) struct FullSpeed {
     pub(crate) cost: Cost,
     pub(crate) per_second: f64,
     pub(crate) per_write: Option<f64>,
+    /// Bytes of a message on the wire, frame included.
+    pub(crate) wire_bytes: f64,
     /// Share of the time that the server was busy; below one, the load held it up.
     pub(crate) busy: f64,
 }
@@ -87,7 +90,7 @@ impl Scenario {
 
     pub(crate) fn run(&self, kind: Kind, cores: Option<Cores>) -> Result<Sample> {
         let server = Server::start(kind, cores)?;
-        let mut load = Load::new(server.address, cores.is_some())?;
+        let mut load = Load::new(server.address, kind.traffic(), cores.is_some())?;
         load.subscribe(self.subscribers)?;
         load.open_publisher()?;
         load.full_speed(self.warm_up)?;
@@ -98,7 +101,7 @@ impl Scenario {
         drop(server);
         // Of its own: what the others have left behind in a server's allocator would hide in the sum.
         let server = Server::start(kind, cores)?;
-        let idle = self.idle(&server, cores.is_some())?;
+        let idle = self.idle(&server, kind.traffic(), cores.is_some())?;
         Ok(Sample { full, paced, idle, lost, skipped })
     }
 
@@ -114,6 +117,7 @@ impl Scenario {
         Ok(FullSpeed {
             cost: Cost::new(server, deliveries),
             per_second: deliveries / elapsed,
+            wire_bytes: (after.bytes - before.bytes) as f64 / deliveries,
             per_write: writes.filter(|writes| *writes > 0).map(|writes| deliveries / writes as f64),
             busy: server.total().as_secs_f64() / elapsed,
         })
@@ -136,8 +140,8 @@ impl Scenario {
         })
     }
 
-    fn idle(&self, server: &Server, restless: bool) -> Result<Idle> {
-        let mut load = Load::new(server.address, restless)?;
+    fn idle(&self, server: &Server, traffic: Traffic, restless: bool) -> Result<Idle> {
+        let mut load = Load::new(server.address, traffic, restless)?;
         thread::sleep(self.settle);
         let resident = proc::resident(server.pid())?;
         let before = Cpu::of(server.pid())?;
@@ -167,6 +171,8 @@ struct Moment {
     at: Instant,
     server: Cpu,
     messages: u64,
+    /// Bytes of them.
+    bytes: u64,
     /// Segments sent by anyone but the load.
     segments: Option<u64>,
 }
@@ -177,6 +183,7 @@ impl Moment {
             at: Instant::now(),
             server: Cpu::of(server.pid())?,
             messages: load.seen().messages,
+            bytes: load.seen().bytes,
             segments: proc::segments().and_then(|all| all.checked_sub(load.writes())),
         })
     }

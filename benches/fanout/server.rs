@@ -8,12 +8,17 @@ use std::thread;
 use std::time::Duration;
 
 use crate::proc::{self, Cores};
+use crate::wire::Traffic;
 use crate::{Result, naive};
 
 /// What can be measured.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) enum Kind {
     Fanfare,
+    /// The same with messages of a kilobyte,
+    Kilobyte,
+    /// and these compressed.
+    Deflated,
     /// The broker everybody writes.
     Naive,
     /// The same bytes to the same sockets, and no broker.
@@ -21,31 +26,53 @@ pub(crate) enum Kind {
 }
 
 impl Kind {
-    pub(crate) const ALL: [Kind; 3] = [Kind::Fanfare, Kind::Naive, Kind::Floor];
+    pub(crate) const ALL: [Kind; 5] = [Kind::Fanfare, Kind::Kilobyte, Kind::Deflated, Kind::Naive, Kind::Floor];
 
     pub(crate) fn name(self) -> &'static str {
         match self {
             Kind::Fanfare => "fanfare",
+            Kind::Kilobyte => "fanfare, 1 KiB",
+            Kind::Deflated => "fanfare, 1 KiB compressed",
             Kind::Naive => "naive",
             Kind::Floor => "floor",
         }
     }
 
     pub(crate) fn parse(name: &str) -> Result<Kind> {
-        let named = Kind::ALL.into_iter().find(|kind| kind.name() == name);
+        let named = Kind::ALL.into_iter().find(|kind| kind.option() == name);
         named.ok_or_else(|| format!("unknown server {name}").into())
+    }
+
+    /// What `--only` calls it.
+    fn option(self) -> &'static str {
+        match self {
+            Kind::Fanfare => "fanfare",
+            Kind::Kilobyte => "kilobyte",
+            Kind::Deflated => "deflated",
+            Kind::Naive => "naive",
+            Kind::Floor => "floor",
+        }
+    }
+
+    /// What is sent to it.
+    pub(crate) fn traffic(self) -> Traffic {
+        match self {
+            Kind::Fanfare | Kind::Naive | Kind::Floor => Traffic { data_bytes: 128, deflate: false },
+            Kind::Kilobyte => Traffic { data_bytes: 1024, deflate: false },
+            Kind::Deflated => Traffic { data_bytes: 1024, deflate: true },
+        }
     }
 
     fn command(self) -> Result<Command> {
         let command = match self {
-            Kind::Fanfare => {
+            Kind::Fanfare | Kind::Kilobyte | Kind::Deflated => {
                 let mut command = Command::new(env!("CARGO_BIN_EXE_fanfare"));
                 command.args(["serve", "--listen", "127.0.0.1:0"]);
                 command
             }
             Kind::Naive | Kind::Floor => {
                 let mut command = Command::new(std::env::current_exe()?);
-                command.arg(format!("--serve-{}", self.name()));
+                command.arg(format!("--serve-{}", self.option()));
                 command
             }
         };

@@ -2,6 +2,7 @@
 //!
 //! Only what RFC 6455 makes of short, unfragmented messages; nothing here decides.
 
+use std::fmt::Write as _;
 use std::io::{ErrorKind, Read};
 
 use crate::Result;
@@ -17,8 +18,14 @@ pub(crate) const TOPIC: &str = "bench";
 const KEY: &str = "dGhlIHNhbXBsZSBub25jZQ==";
 const ACCEPT: &str = "s3pPLMBiTxaQ9kYGzzhZRbK+xOo=";
 
-/// Bytes of `data` in each message, quotes and braces included.
-pub(crate) const DATA_BYTES: usize = 128;
+/// What is published, and how subscribers want it.
+#[derive(Clone, Copy)]
+pub(crate) struct Traffic {
+    /// Bytes of `data` in each message, quotes and braces included.
+    pub(crate) data_bytes: usize,
+    /// Whether subscribers offer permessage-deflate.
+    pub(crate) deflate: bool,
+}
 
 /// Times are written with this many digits, so that all messages are equally long.
 const AT_DIGITS: usize = 16;
@@ -29,6 +36,7 @@ pub(crate) const AT_BASE: u64 = 1_000_000_000_000_000;
 /// A frame that stands complete in a buffer.
 pub(crate) struct Frame<'a> {
     pub(crate) opcode: u8,
+    pub(crate) deflated: bool,
     /// Unmasked.
     pub(crate) payload: &'a mut [u8],
     /// Bytes of the whole frame, header included.
@@ -39,12 +47,12 @@ pub(crate) struct Frame<'a> {
 ///
 /// # Errors
 ///
-/// When it is fragmented or has reserved bits: nobody asked for either.
+/// When it is fragmented or has reserved bits that nobody asked for.
 pub(crate) fn next_frame(bytes: &mut [u8]) -> Result<Option<Frame<'_>>> {
     let &[first, second, ..] = &*bytes else {
         return Ok(None);
     };
-    if first & 0xf0 != 0x80 {
+    if first & 0xb0 != 0x80 {
         return Err(format!("a frame begins with {first:#04x}").into());
     }
     let (len, mut head) = match second & 0x7f {
@@ -76,7 +84,7 @@ pub(crate) fn next_frame(bytes: &mut [u8]) -> Result<Option<Frame<'_>>> {
     if let Some(mask) = mask {
         apply(mask, payload);
     }
-    Ok(Some(Frame { opcode: first & 0x0f, payload, bytes: end }))
+    Ok(Some(Frame { opcode: first & 0x0f, deflated: first & 0x40 != 0, payload, bytes: end }))
 }
 
 /// Appends a frame as a server sends it: unmasked.
@@ -115,11 +123,12 @@ fn apply(mask: [u8; 4], payload: &mut [u8]) {
 }
 
 /// The request that opens a connection.
-pub(crate) fn upgrade(host: &str) -> String {
+pub(crate) fn upgrade(host: &str, traffic: Traffic) -> String {
+    let deflate = if traffic.deflate { "Sec-WebSocket-Extensions: permessage-deflate\r\n" } else { "" };
     format!(
         "GET /ws HTTP/1.1\r\nHost: {host}\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n\
          Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: {KEY}\r\n\
-         Sec-WebSocket-Protocol: fanfare.v1.json\r\n\r\n"
+         Sec-WebSocket-Protocol: fanfare.v1.json\r\n{deflate}\r\n"
     )
 }
 
@@ -149,7 +158,6 @@ pub(crate) fn check_accepted(head: &[u8]) -> Result<()> {
 
 /// The command that publishes message `id`, due at `at` (nanoseconds since [`AT_BASE`]).
 pub(crate) fn publish(id: u64, at: u64, data_tail: &str, out: &mut String) {
-    use std::fmt::Write as _;
     out.clear();
     // Infallible: the writer is a String.
     let _ = write!(out, r#"{{"type":"publish","id":{id},"topic":"{TOPIC}","data":{{"at":{at}{data_tail}"#);
@@ -157,10 +165,23 @@ pub(crate) fn publish(id: u64, at: u64, data_tail: &str, out: &mut String) {
 
 /// What follows the time in every publish and every message: the rest of the data, and the brace that
 /// closes the envelope. Keys are in alphabetical order, so that a broker that sorts them changes nothing.
-pub(crate) fn data_tail() -> String {
+pub(crate) fn data_tail(traffic: Traffic) -> String {
     const AROUND: usize = r#"{"at":,"pad":""}"#.len() + AT_DIGITS;
-    format!(r#","pad":"{}"}}}}"#, "x".repeat(DATA_BYTES - AROUND))
+    let mut rest = String::new();
+    // Orders, as such events go: names that come again, numbers that do not.
+    let mut state = 1_u32;
+    while AROUND + rest.len() + ORDER_BYTES < traffic.data_bytes {
+        state = state.wrapping_mul(747_796_405).wrapping_add(2_891_336_453);
+        let (id, price, lots) = (state >> 12, (state >> 7) % 100_000, (state >> 3) % 100);
+        // Infallible: the writer is a String.
+        let _ = write!(rest, r#","order{id:07}":{{"price":{price:05},"lots":{lots:02},"side":"buy"}}"#);
+    }
+    let pad = "x".repeat(traffic.data_bytes - AROUND - rest.len());
+    format!(r#"{rest},"pad":"{pad}"}}}}"#)
 }
+
+/// Bytes of one order in [`data_tail`].
+const ORDER_BYTES: usize = r#","order0000000":{"price":00000,"lots":00,"side":"buy"}"#.len();
 
 /// The time in a message that ends with `data_tail` (see [`data_tail`]).
 pub(crate) fn at(message: &[u8], data_tail: &[u8]) -> Option<u64> {

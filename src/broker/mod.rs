@@ -4,6 +4,7 @@
 //! argument. Receivers (shards, in-process subscriptions) follow topics; how a shard serves a
 //! thousand connections is its own business.
 
+mod form;
 mod handle;
 mod inbox;
 mod message;
@@ -15,9 +16,10 @@ mod subscription;
 mod tests;
 mod topic;
 
+pub(crate) use form::Form;
 pub use handle::{Broker, Builder, PublishError, Published, Publisher, TryPublishError};
 pub(crate) use inbox::{Behind, Follower, Inbox};
-pub(crate) use message::{ConnectionId, Form, Message};
+pub(crate) use message::{ConnectionId, Made, Message};
 pub use options::{History, TopicFilter, TopicRule};
 pub(crate) use pattern_tree::PatternTree;
 pub(crate) use registry::{Placed, Refused, TooManyTopics};

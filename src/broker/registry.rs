@@ -53,6 +53,8 @@ pub(crate) struct Registry {
     index: Mutex<Index>,
     /// Weight of everything that is retained, in bytes.
     retained_bytes: AtomicUsize,
+    /// Frames of retained messages beyond the one that a message's weight has room for.
+    frame_bytes: Arc<AtomicUsize>,
     published: AtomicU64,
     swept_ms: AtomicU64,
     epoch_seed: u64,
@@ -84,6 +86,7 @@ impl Registry {
             topics: papaya::HashMap::with_hasher(RandomState::default()),
             index: Mutex::default(),
             retained_bytes: AtomicUsize::new(0),
+            frame_bytes: Arc::default(),
             published: AtomicU64::new(0),
             swept_ms: AtomicU64::new(0),
             epoch_seed,
@@ -99,8 +102,9 @@ impl Registry {
         self.topics.len()
     }
 
+    /// What is retained weighs, with all its frames.
     pub(crate) fn retained_bytes(&self) -> usize {
-        self.retained_bytes.load(Ordering::Relaxed)
+        self.retained_bytes.load(Ordering::Relaxed) + self.frame_bytes.load(Ordering::Relaxed)
     }
 
     pub(crate) fn published(&self) -> u64 {
@@ -128,7 +132,8 @@ impl Registry {
             return Err(TooManyTopics);
         }
         let retention = self.options.history_of(name).into();
-        let topic = Arc::new(Topic::new(name.clone(), self.next_epoch(), retention, now_ms));
+        let topic =
+            Arc::new(Topic::new(name.clone(), self.next_epoch(), retention, now_ms, Arc::clone(&self.frame_bytes)));
         index.patterns.matches(name, |inboxes| {
             for inbox in inboxes {
                 topic.follow(inbox, Subscriber::OfPattern).expect("a topic that nobody has seen yet is open");

@@ -1,7 +1,7 @@
 //! One topic: its ring, and the receivers that follow it.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU32, AtomicU64, Ordering, fence};
+use std::sync::atomic::{AtomicU32, AtomicU64, AtomicUsize, Ordering, fence};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use arc_swap::ArcSwapOption;
@@ -36,6 +36,8 @@ pub(crate) struct Topic {
     room: Notify,
     /// When it was last published to or left, in the broker's milliseconds.
     touched_ms: AtomicU64,
+    /// What the broker's further frames of its messages weigh, see [`Registry`](super::registry::Registry).
+    frame_bytes: Arc<AtomicUsize>,
 }
 
 /// What makes a receiver follow a topic.
@@ -50,7 +52,13 @@ pub(crate) enum Subscriber {
 pub(crate) struct Closed;
 
 impl Topic {
-    pub(super) fn new(name: TopicName, epoch: Epoch, retention: Retention, now_ms: u64) -> Self {
+    pub(super) fn new(
+        name: TopicName,
+        epoch: Epoch,
+        retention: Retention,
+        now_ms: u64,
+        frame_bytes: Arc<AtomicUsize>,
+    ) -> Self {
         let window = retention.entries_max.max(WINDOW_ENTRIES_MIN);
         Topic {
             name,
@@ -63,6 +71,7 @@ impl Topic {
             window: window as u64,
             room: Notify::new(),
             touched_ms: AtomicU64::new(now_ms),
+            frame_bytes,
         }
     }
 
@@ -76,6 +85,10 @@ impl Topic {
 
     pub(crate) fn ring(&self) -> &Ring<Message> {
         &self.ring
+    }
+
+    pub(super) fn frame_bytes(&self) -> &Arc<AtomicUsize> {
+        &self.frame_bytes
     }
 
     pub(crate) fn touched_ms(&self) -> u64 {

@@ -42,6 +42,11 @@ fn set(key: &str, text: &str, config: &mut Config) -> Vec<Fault> {
             Ok(whole) => Given::Whole(whole),
             Err(_) => Given::Text(text.to_owned()),
         },
+        Field::Flag { .. } => match text.trim() {
+            "true" => Given::Flag(true),
+            "false" => Given::Flag(false),
+            _ => Given::Text(text.to_owned()),
+        },
         Field::Text { .. } => Given::Text(text.trim().to_owned()),
         Field::List { .. } => match list(text) {
             Ok(given) => given,

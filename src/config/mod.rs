@@ -33,6 +33,8 @@ pub(crate) struct Config {
     pub(crate) server: Server,
     /// The bound of everything that a peer could make grow.
     pub(crate) limits: Limits,
+    /// Whether messages are compressed.
+    pub(crate) compression: Compression,
     /// How dead connections are told from quiet ones.
     pub(crate) keep_alive: KeepAlive,
     /// How it ends.
@@ -88,6 +90,15 @@ pub(crate) struct Limits {
     pub(crate) malformed_in_a_row: usize,
     /// How long a publisher waits for room before it is refused.
     pub(crate) publish_wait_ms: u64,
+}
+
+/// `[compression]`.
+#[derive(Clone, Debug, PartialEq)]
+pub(crate) struct Compression {
+    /// Whether clients that offer permessage-deflate get it.
+    pub(crate) enabled: bool,
+    /// Messages shorter than this, with frame and envelope, are sent as they are.
+    pub(crate) min_bytes: usize,
 }
 
 /// `[keep_alive]`.
@@ -266,6 +277,12 @@ impl Default for Limits {
             malformed_in_a_row: 16,
             publish_wait_ms: 5_000,
         }
+    }
+}
+
+impl Default for Compression {
+    fn default() -> Self {
+        Compression { enabled: true, min_bytes: 256 }
     }
 }
 

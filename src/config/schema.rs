@@ -24,6 +24,8 @@ pub(crate) enum Field<T: 'static> {
     Count { range: RangeInclusive<usize>, of: fn(&mut T) -> &mut usize },
     /// A time.
     Millis { range: RangeInclusive<u64>, of: fn(&mut T) -> &mut u64 },
+    /// Yes or no.
+    Flag { of: fn(&mut T) -> &mut bool },
     /// A word or a name.
     Text { put: fn(&mut T, &str) -> Result<(), Fault> },
     /// A list of those. `least` is the number of items it cannot do with less than.
@@ -67,6 +69,8 @@ pub(crate) const SETTINGS: &[Setting<Config>] = &[
     count("limits.http_body_bytes", 1..=MESSAGE_BYTES_MAX, |c| &mut c.limits.http_body_bytes),
     count("limits.malformed_in_a_row", 1..=COUNT_MAX, |c| &mut c.limits.malformed_in_a_row),
     millis("limits.publish_wait_ms", 0..=MILLIS_MAX, |c| &mut c.limits.publish_wait_ms),
+    flag("compression.enabled", |c| &mut c.compression.enabled),
+    count("compression.min_bytes", 0..=BYTES_MAX, |c| &mut c.compression.min_bytes),
     // Below ten milliseconds a server would do little but ping.
     millis("keep_alive.heartbeat_ms", 10..=MILLIS_MAX, |c| &mut c.keep_alive.heartbeat_ms),
     millis("keep_alive.timeout_ms", 10..=MILLIS_MAX, |c| &mut c.keep_alive.timeout_ms),
@@ -147,6 +151,10 @@ const fn count<T>(key: &'static str, range: RangeInclusive<usize>, of: fn(&mut T
 
 const fn millis<T>(key: &'static str, range: RangeInclusive<u64>, of: fn(&mut T) -> &mut u64) -> Setting<T> {
     Setting { key, field: Field::Millis { range, of } }
+}
+
+const fn flag<T>(key: &'static str, of: fn(&mut T) -> &mut bool) -> Setting<T> {
+    Setting { key, field: Field::Flag { of } }
 }
 
 const fn text<T>(key: &'static str, put: fn(&mut T, &str) -> Result<(), Fault>) -> Setting<T> {

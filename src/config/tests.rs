@@ -91,6 +91,7 @@ fn put_something(setting: &Setting<Config>, config: &mut Config) {
     match &setting.field {
         Field::Count { range, of } => *of(config) = range.start() + 1,
         Field::Millis { range, of } => *of(config) = range.start() + 1,
+        Field::Flag { of } => *of(config) ^= true,
         Field::Text { put } => put(config, "json").or_else(|_| put(config, "debug")).expect("one of the two is right"),
         Field::List { of, .. } => *of(config) = vec!["something".to_owned()],
     }

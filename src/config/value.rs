@@ -12,6 +12,7 @@ use super::schema::Field;
 pub(crate) enum Given {
     Whole(i128),
     Text(String),
+    Flag(bool),
     List(Vec<At<Given>>),
     /// A type that no setting has, in words.
     Other(String),
@@ -35,7 +36,7 @@ impl Given {
             DeValue::String(text) => Given::Text(text.to_string()),
             DeValue::Array(items) => Given::List(items.iter().map(Given::from_toml).collect()),
             DeValue::Float(float) => Given::Other(float.to_string()),
-            DeValue::Boolean(flag) => Given::Other(flag.to_string()),
+            DeValue::Boolean(flag) => Given::Flag(*flag),
             DeValue::Datetime(date) => Given::Other(date.to_string()),
             DeValue::Table(_) => Given::Other("a table".to_owned()),
         };
@@ -55,6 +56,10 @@ impl Given {
             }
             (Field::Millis { range, of }, Given::Whole(whole)) => {
                 *of(target) = within(whole, range).map_err(one)?;
+                Ok(())
+            }
+            (Field::Flag { of }, Given::Flag(flag)) => {
+                *of(target) = flag;
                 Ok(())
             }
             (Field::Text { put }, Given::Text(text)) => put(target, &text).map_err(one),
@@ -91,6 +96,7 @@ impl Given {
         match self {
             Given::Whole(whole) => whole.to_string(),
             Given::Text(text) => format!("{text:?}"),
+            Given::Flag(flag) => flag.to_string(),
             Given::List(_) => "a list".to_owned(),
             Given::Other(what) => what.clone(),
         }
@@ -103,6 +109,7 @@ impl<T> Field<T> {
         match self {
             Field::Count { range, .. } => expected_whole(range),
             Field::Millis { range, .. } => expected_whole(range),
+            Field::Flag { .. } => "true or false".to_owned(),
             Field::Text { .. } => "a string".to_owned(),
             Field::List { .. } => "a list of strings".to_owned(),
         }

@@ -10,6 +10,7 @@ use std::sync::Arc;
 use slab::Slab;
 
 use super::conn::{List, Member, Sub};
+use super::forms::Forms;
 use super::link::Link;
 use super::mail::Asker;
 use super::shard::Shard;
@@ -32,6 +33,8 @@ pub(super) struct Patterns {
 pub(super) struct PatternSlot {
     pattern: Pattern,
     pub(super) members: Vec<Member>,
+    /// How they want their messages compressed.
+    pub(super) forms: Forms,
     /// Connections that join once the walk is done and `unsettled` topics have been fanned out.
     waiting: Vec<(Arc<Link>, Asker)>,
     unsettled: usize,
@@ -171,8 +174,14 @@ impl Shard {
         let known = self.patterns.tree.get_mut(pattern).map(|pattern| *pattern);
         let number = known.unwrap_or_else(|| {
             let state = Walked::Joining;
-            let slot =
-                PatternSlot { pattern: pattern.clone(), members: Vec::new(), waiting: Vec::new(), unsettled: 0, state };
+            let slot = PatternSlot {
+                pattern: pattern.clone(),
+                members: Vec::new(),
+                forms: Forms::default(),
+                waiting: Vec::new(),
+                unsettled: 0,
+                state,
+            };
             let number = self.patterns.slots.insert(slot) as u32;
             self.patterns.tree.entry(pattern, || number);
             // First the pattern, then the walk: a topic born in between is met twice, none is missed.
@@ -307,10 +316,17 @@ impl Shard {
     fn add_sub(&mut self, conn: u32, list: List) {
         let state = &mut self.conns[conn as usize];
         let sub = state.subs.len() as u32;
-        let members = match list {
-            List::Topic(slot) => &mut self.slots[slot].members,
-            List::Pattern(pattern) => &mut self.patterns.slot(pattern).members,
+        let (members, forms) = match list {
+            List::Topic(slot) => {
+                let slot = &mut self.slots[slot];
+                (&mut slot.members, &mut slot.forms)
+            }
+            List::Pattern(pattern) => {
+                let slot = self.patterns.slot(pattern);
+                (&mut slot.members, &mut slot.forms)
+            }
         };
+        forms.add(state.link.form);
         state.subs.push(Sub { to: list, place: members.len() as u32 });
         members.push(Member { conn, sub });
         if let List::Pattern(pattern) = list {
@@ -330,10 +346,17 @@ impl Shard {
             };
             members[moved.place as usize].sub = sub as u32;
         }
-        let members = match to {
-            List::Topic(slot) => &mut self.slots[slot].members,
-            List::Pattern(pattern) => &mut self.patterns.slot(pattern).members,
+        let (members, forms) = match to {
+            List::Topic(slot) => {
+                let slot = &mut self.slots[slot];
+                (&mut slot.members, &mut slot.forms)
+            }
+            List::Pattern(pattern) => {
+                let slot = self.patterns.slot(pattern);
+                (&mut slot.members, &mut slot.forms)
+            }
         };
+        forms.remove(state.link.form);
         members.swap_remove(place as usize);
         if let Some(&moved) = members.get(place as usize) {
             self.conns[moved.conn as usize].subs[moved.sub as usize].place = place;

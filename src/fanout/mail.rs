@@ -107,6 +107,11 @@ impl Mailbox {
         self.tick.load(Ordering::Relaxed)
     }
 
+    /// So many compressed messages have been received.
+    pub(crate) fn add_inflated(&self, count: u64) {
+        self.stats.inflated.fetch_add(count, Ordering::Relaxed);
+    }
+
     pub(crate) fn connections(&self) -> &AtomicU32 {
         &self.connections
     }

@@ -10,6 +10,7 @@
 mod conn;
 mod drive;
 mod follow;
+mod forms;
 mod keep_alive;
 mod link;
 mod mail;

@@ -80,6 +80,16 @@ impl Pass {
         self.messages.truncate(begun);
     }
 
+    /// Drops all but the first `count` of what has been added since `begin`.
+    pub(super) fn keep(&mut self, begun: usize, count: usize) {
+        self.messages.truncate(begun + count);
+    }
+
+    /// What has been added since `begin`.
+    pub(super) fn since(&self, begun: usize) -> &[Arc<Message>] {
+        &self.messages[begun..]
+    }
+
     /// Makes a run of what has been added since `begin`; gives its number.
     pub(super) fn finish(&mut self, begun: usize, slot: u32, topic: Arc<Topic>, from: Seq) -> u32 {
         let messages = begun..self.messages.len();
@@ -119,8 +129,8 @@ impl Pass {
     pub(super) fn share(&mut self, run: u32, form: Form, to: ConnectionId) {
         let run = &mut self.runs[run as usize];
         let messages = &self.messages[run.messages.clone()];
-        if run.joined[form as usize].is_none() && !run.leaves_out(messages, to) {
-            run.joined[form as usize] = Some(join(&mut self.arena, &mut self.ends, messages, run, form, None));
+        if run.joined[form.index()].is_none() && !run.leaves_out(messages, to) {
+            run.joined[form.index()] = Some(join(&mut self.arena, &mut self.ends, messages, run, form, None));
         }
     }
 
@@ -129,7 +139,7 @@ impl Pass {
     pub(super) fn joined(&mut self, run: u32, form: Form, to: ConnectionId) -> Joined {
         let run = &self.runs[run as usize];
         let messages = &self.messages[run.messages.clone()];
-        match run.joined[form as usize] {
+        match run.joined[form.index()] {
             Some(joined) if !run.leaves_out(messages, to) => joined,
             _ => join(&mut self.arena, &mut self.ends, messages, run, form, Some(to)),
         }

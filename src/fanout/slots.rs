@@ -8,6 +8,7 @@ use foldhash::quality::RandomState;
 use slab::Slab;
 
 use super::conn::Member;
+use super::forms::Forms;
 use crate::broker::{Follower, Topic};
 use crate::protocol::TopicName;
 use crate::ring::Seq;
@@ -21,6 +22,8 @@ pub(super) struct TopicSlot {
     pub(super) cursor: Seq,
     /// Connections that subscribe to the name.
     pub(super) members: Vec<Member>,
+    /// How they want their messages compressed.
+    pub(super) forms: Forms,
     /// The shard's patterns that match the name.
     pub(super) patterns: Vec<u32>,
     /// How many stalled connections have a place here.
@@ -96,6 +99,7 @@ impl TopicSlots {
             follower: Arc::clone(follower),
             cursor: Seq(follower.passed().0 + 1),
             members: Vec::new(),
+            forms: Forms::default(),
             patterns: patterns(topic.name()),
             stalled: 0,
         }) as u32;

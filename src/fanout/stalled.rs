@@ -14,7 +14,7 @@ use foldhash::fast::RandomState;
 use super::conn::Conn;
 use super::slots::TopicSlots;
 use super::stats::Stats;
-use crate::broker::{Message, Topic};
+use crate::broker::{Form, Message, Topic};
 use crate::protocol::{Event, GapReason};
 use crate::ring::Seq;
 
@@ -41,6 +41,8 @@ pub(super) struct Partial {
     pub(super) message: Arc<Message>,
     pub(super) topic: Arc<Topic>,
     pub(super) seq: Seq,
+    /// The form it is being written in.
+    pub(super) form: Form,
     /// Bytes of the frame that have been written.
     pub(super) at: usize,
 }
@@ -66,6 +68,7 @@ struct Mark {
     seq: Seq,
     message: Arc<Message>,
     topic: Arc<Topic>,
+    form: Form,
 }
 
 impl Stalled {
@@ -125,7 +128,7 @@ pub(super) fn catch_up(conn: &mut Conn, slots: &mut TopicSlots, stats: &Stats, s
 
         scratch.clear();
         if let Some(partial) = &stalled.partial {
-            let frame = partial.message.frame(conn.link.form, &partial.topic, partial.seq);
+            let frame = partial.message.frame(partial.form, &partial.topic, partial.seq);
             scratch.extend_from_slice(&frame[partial.at..]);
         }
         let partial_bytes = scratch.len();
@@ -216,11 +219,12 @@ fn gather(stalled: &Stalled, link: &super::Link, slots: &TopicSlots, scratch: &m
             if seq >= slot.cursor {
                 return ControlFlow::Break(());
             }
+            let form = message.settled(link.form);
             if message.skip() != Some(link.id) {
-                scratch.extend_from_slice(message.frame(link.form, &slot.topic, seq));
+                scratch.extend_from_slice(message.frame(form, &slot.topic, seq));
             }
             let (message, topic) = (Arc::clone(message), Arc::clone(&slot.topic));
-            marks.push(Mark { end: scratch.len(), slot: number, seq, message, topic });
+            marks.push(Mark { end: scratch.len(), slot: number, seq, message, topic, form });
             if scratch.len() < WRITE_BYTES_MAX { ControlFlow::Continue(()) } else { ControlFlow::Break(()) }
         });
     }
@@ -239,7 +243,7 @@ fn settle(stalled: &mut Stalled, slots: &mut TopicSlots, marks: &[Mark], start: 
         } else {
             if written > from {
                 let (message, topic) = (Arc::clone(&mark.message), Arc::clone(&mark.topic));
-                stalled.partial = Some(Partial { message, topic, seq: mark.seq, at: written - from });
+                stalled.partial = Some(Partial { message, topic, seq: mark.seq, form: mark.form, at: written - from });
                 stalled.places.insert(mark.slot, Seq(mark.seq.0 + 1));
             }
             break;

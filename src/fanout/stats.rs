@@ -2,7 +2,7 @@
 
 use std::sync::atomic::{AtomicU64, Ordering};
 
-/// One shard's counters. Only the shard writes them.
+/// One shard's counters. Only the shard writes them, but for the last.
 #[derive(Debug, Default)]
 pub(crate) struct Stats {
     pub(super) connections: Count,
@@ -10,11 +10,16 @@ pub(crate) struct Stats {
     pub(super) delivered: Count,
     pub(super) delivered_bytes: Count,
     pub(super) writes: Count,
+    pub(super) deflated: Count,
+    pub(super) deflated_from_bytes: Count,
+    pub(super) deflated_to_bytes: Count,
     pub(super) gaps: Count,
     pub(super) skipped: Count,
     pub(super) stalled: Count,
     pub(super) closed_slow: Count,
     pub(super) closed_silent: Count,
+    /// Counted by sessions, on whatever thread they run.
+    pub(super) inflated: AtomicU64,
 }
 
 /// A counter with one writer.
@@ -49,6 +54,14 @@ pub(crate) struct Totals {
     pub(crate) delivered_bytes: u64,
     /// Calls that wrote.
     pub(crate) writes: u64,
+    /// Frames compressed: one for each message, encoding and window in use.
+    pub(crate) deflated: u64,
+    /// What they were before, in bytes.
+    pub(crate) deflated_from_bytes: u64,
+    /// What they became.
+    pub(crate) deflated_to_bytes: u64,
+    /// Compressed messages received.
+    pub(crate) inflated: u64,
     /// `gap` events sent.
     pub(crate) gaps: u64,
     /// Messages that gaps announced as left out.
@@ -68,6 +81,10 @@ impl Totals {
         self.delivered += stats.delivered.read();
         self.delivered_bytes += stats.delivered_bytes.read();
         self.writes += stats.writes.read();
+        self.deflated += stats.deflated.read();
+        self.deflated_from_bytes += stats.deflated_from_bytes.read();
+        self.deflated_to_bytes += stats.deflated_to_bytes.read();
+        self.inflated += stats.inflated.load(Ordering::Relaxed);
         self.gaps += stats.gaps.read();
         self.skipped += stats.skipped.read();
         self.stalled += stats.stalled.read();

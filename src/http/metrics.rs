@@ -39,6 +39,10 @@ impl Collector for Snapshot {
         write("delivered", "Messages handed to sockets", &counter(figures.delivered))?;
         write("delivered_bytes", "Bytes handed to sockets", &counter(figures.delivered_bytes))?;
         write("writes", "System calls that wrote to sockets", &counter(figures.writes))?;
+        write("deflated", "Messages compressed, once for all who want it", &counter(figures.deflated))?;
+        write("deflated_from_bytes", "What they were before", &counter(figures.deflated_from_bytes))?;
+        write("deflated_to_bytes", "What they became", &counter(figures.deflated_to_bytes))?;
+        write("inflated", "Compressed messages received", &counter(figures.inflated))?;
         write("gaps", "Gap events sent to slow subscribers", &counter(figures.gaps))?;
         write("skipped", "Messages that gaps announced as left out", &counter(figures.skipped))?;
         write("closed_slow", "Connections closed for being behind in too many topics", &counter(figures.closed_slow))?;

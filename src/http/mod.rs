@@ -4,6 +4,7 @@
 //! tokio runtime.
 
 mod api;
+mod deflate;
 mod metrics;
 mod options;
 mod origin;

@@ -16,6 +16,8 @@ pub(crate) struct Options {
     pub(crate) hosts: Vec<String>,
     pub(crate) origins: Vec<String>,
     pub(crate) connections_max: usize,
+    /// Whether permessage-deflate is agreed on with those who offer it.
+    pub(crate) compression: bool,
     pub(crate) http_body_bytes_max: usize,
     /// How long a request's body may take to arrive, in all.
     pub(crate) http_body_time: Duration,
@@ -31,6 +33,7 @@ impl Default for Options {
             origins: Vec::new(),
             // Memory, not sockets, would bound it: about 2.5 KB for each that idles.
             connections_max: 100_000,
+            compression: true,
             http_body_bytes_max: 1024 * 1024,
             http_body_time: Duration::from_secs(10),
             session: SessionOptions::default(),
@@ -78,6 +81,13 @@ impl ServiceBuilder {
     /// How many topics and patterns one connection may subscribe to. The default is 1,000.
     pub fn subscriptions_per_connection_max(mut self, subscriptions: usize) -> Self {
         self.options.shard.subscriptions_per_connection_max = subscriptions;
+        self
+    }
+
+    /// Whether messages are compressed for clients that offer permessage-deflate. The default is yes:
+    /// it is done once for all of them.
+    pub fn compression(mut self, enabled: bool) -> Self {
+        self.options.compression = enabled;
         self
     }
 

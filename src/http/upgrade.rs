@@ -4,14 +4,18 @@ use std::borrow::Cow;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
-use http::header::{CONNECTION, SEC_WEBSOCKET_ACCEPT, SEC_WEBSOCKET_PROTOCOL, UPGRADE};
+use http::header::{
+    CONNECTION, SEC_WEBSOCKET_ACCEPT, SEC_WEBSOCKET_EXTENSIONS, SEC_WEBSOCKET_PROTOCOL, UPGRADE, USER_AGENT,
+};
 use http::{HeaderValue, Request, Response, StatusCode};
 use hyper::upgrade::{OnUpgrade, Upgraded};
 use hyper_util::rt::TokioIo;
 use tokio::net::TcpStream;
 
+use super::deflate;
 use super::reply::{self, Body};
 use super::service::{Service, Shared};
+use crate::broker::Form;
 use crate::fanout::Transport;
 use crate::gate::Pass;
 use crate::protocol::{Encoding, ErrorCode};
@@ -51,6 +55,7 @@ pub(super) fn upgrade<B>(service: &Service, mut request: Request<B>) -> Response
         return unavailable(shared, "as many connections as the server may hold");
     }
 
+    let deflate = agree(shared, &request);
     let mut response = Response::new(Body::default());
     *response.status_mut() = StatusCode::SWITCHING_PROTOCOLS;
     let headers = response.headers_mut();
@@ -61,12 +66,17 @@ pub(super) fn upgrade<B>(service: &Service, mut request: Request<B>) -> Response
         headers.insert(SEC_WEBSOCKET_PROTOCOL, HeaderValue::from_static(protocol));
     }
 
+    if let Some(deflate) = &deflate {
+        headers.insert(SEC_WEBSOCKET_EXTENSIONS, deflate.header_value());
+    }
+
     shared.serve_stats();
     let mailbox = shared.pool.shard(service.shard);
     let admission = Admission {
         pass: Pass::anonymous(shared.broker.clone()),
         id: shared.broker.next_connection(),
-        form: encoding.into(),
+        form: Form::new(encoding, deflate.as_ref().map(ws::Deflate::window)),
+        deflate,
         counted: Counted::new(&mailbox),
         mailbox,
         options: Arc::clone(&shared.session_options),
@@ -99,6 +109,22 @@ fn open(upgraded: Upgraded) -> (Stream, Transport) {
         Ok(parts) => Stream::tcp(parts.io.into_inner(), &parts.read_buf),
         Err(upgraded) => Stream::other(Box::new(TokioIo::new(upgraded)), &[]),
     }
+}
+
+/// Whether messages are compressed: if the operator wants it, the client offers it and does not decline,
+/// and is not known to do it wrong.
+///
+/// Clients may not refer to earlier messages: an idle connection then keeps nothing.
+fn agree<B>(shared: &Shared, request: &Request<B>) -> Option<ws::Deflate> {
+    let declined = || request.uri().query().unwrap_or("").split('&').any(|pair| pair == "deflate=off");
+    let broken = || {
+        let agent = request.headers().get(USER_AGENT).and_then(|agent| agent.to_str().ok());
+        agent.is_some_and(deflate::is_broken)
+    };
+    if !shared.options.compression || declined() || broken() {
+        return None;
+    }
+    ws::Deflate::negotiate(request.headers(), &ws::DeflateOptions::default())
 }
 
 /// The client's order decides.

@@ -35,6 +35,8 @@ pub(crate) struct Admission {
     pub(crate) pass: Pass,
     pub(crate) id: ConnectionId,
     pub(crate) form: Form,
+    /// Present if messages may be compressed.
+    pub(crate) deflate: Option<ws::Deflate>,
     pub(crate) mailbox: Arc<Mailbox>,
     pub(crate) options: Arc<SessionOptions>,
     /// Counts the connection for as long as it lives.
@@ -96,6 +98,7 @@ struct Session {
     link: Arc<Link>,
     mailbox: Arc<Mailbox>,
     options: Arc<SessionOptions>,
+    deflate: Option<ws::Deflate>,
     /// Finished replies that have not been handed to the shard.
     out: Vec<u8>,
     /// Joins and leaves that the shard has been asked for. Wraps, as the shard's count does.
@@ -111,11 +114,12 @@ impl Drop for Session {
 
 impl Session {
     fn open(admission: Admission, transport: Transport) -> Self {
-        let Admission { pass, id, form, mailbox, options, counted } = admission;
+        let Admission { pass, id, form, deflate, mailbox, options, counted } = admission;
         let link = Arc::new(Link::new(id, form, transport));
         mailbox.post(&link, What::Open);
         let machine = Machine::new(pass, id, form, &options);
-        let mut session = Session { machine, link, mailbox, options, out: Vec::new(), asked: 0, _counted: counted };
+        let mut session =
+            Session { machine, link, mailbox, options, deflate, out: Vec::new(), asked: 0, _counted: counted };
         session.welcome();
         session
     }
@@ -162,13 +166,21 @@ impl Session {
         let limits =
             ReadLimits { message_bytes_max: self.options.message_bytes_max, fragments_max: self.options.fragments_max };
         let tells_readable = stream.tells_readable();
-        let mut reader = Reader::new(stream, limits);
+        let mut reader = match &self.deflate {
+            Some(deflate) => Reader::inflating(stream, limits, deflate),
+            None => Reader::new(stream, limits),
+        };
+        let mut inflated = 0;
         loop {
             let read = async { if tells_readable { reader.next().await } else { reader.recv().await } };
             let Some(read) = self.unless_over(read).await else {
                 return ControlFlow::Break(End::Over);
             };
             self.link.hear(self.mailbox.tick());
+            if reader.inflated() != inflated {
+                self.mailbox.add_inflated(reader.inflated() - inflated);
+                inflated = reader.inflated();
+            }
             match read {
                 Ok(Incoming::Text(text)) => {
                     let limits = self.options.decode_limits();

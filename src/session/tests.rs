@@ -4,7 +4,7 @@ use bytes::Bytes;
 use serde_json::{Value, json};
 
 use super::machine::{Ask, Machine, SessionOptions, Step};
-use crate::broker::{Broker, ConnectionId, Form};
+use crate::broker::{Broker, ConnectionId};
 use crate::fanout::What;
 use crate::gate::Pass;
 use crate::protocol::{Encoding, decode_json};
@@ -19,7 +19,7 @@ impl Session {
     fn new() -> Self {
         let broker = Broker::builder().message_bytes_max(256).build();
         let options = SessionOptions { batch_items_max: 4, ..SessionOptions::default() };
-        let machine = Machine::new(Pass::anonymous(broker.clone()), ConnectionId(7), Form::Json, &options);
+        let machine = Machine::new(Pass::anonymous(broker.clone()), ConnectionId(7), Encoding::Json.into(), &options);
         Session { broker, machine, options }
     }
 

@@ -33,6 +33,15 @@ pub struct Head {
     len: u8,
 }
 
+impl Head {
+    /// The same, for a message that is compressed (RFC 7692, 6).
+    #[must_use]
+    pub fn deflated(mut self) -> Self {
+        self.bytes[0] |= RSV1;
+        self
+    }
+}
+
 impl Deref for Head {
     type Target = [u8];
 
@@ -116,6 +125,7 @@ pub const CONTROL_PAYLOAD_BYTES_MAX: usize = 125;
 const HEAD_BYTES_MAX: usize = 10;
 
 const FIN: u8 = 0x80;
+const RSV1: u8 = 0x40;
 
 #[cfg(test)]
 mod tests {

@@ -10,25 +10,33 @@
 //!   each no longer than what has passed of the frame before it (or [`FRAGMENT_BYTES_MIN`]).
 //!   What a peer makes this side reserve is thus at most about twice what it has sent.
 //!
+//! A message that is compressed begins, as the reader sees it, with a continuation of nothing: the
+//! frame reader takes no reserved bit, and must not look for text in compressed bytes. What the
+//! message is, text or not, goes to the reader through [`Deflated`].
+//!
 //! And it tells a pause from an idle connection: when nothing has come and all that came before
 //! were whole messages, reading gives [`io::ErrorKind::WouldBlock`] instead of waiting, so that
 //! whoever reads can let go of buffers. (A waker is registered then as well.)
 //!
 //! Payloads are not looked at. Masks, text and close frames are the reader's business.
 
+use std::collections::VecDeque;
 use std::io;
 use std::pin::Pin;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::task::{Context, Poll, ready};
 
 use tokio::io::{AsyncRead, AsyncReadExt, ReadBuf, Take};
 
-use super::header::{FIN, HEADER_BYTES_MAX, Header, KEY_BYTES, MASKED, Message, Violation, judge, write_header};
+use super::header::{FIN, HEADER_BYTES_MAX, Header, KEY_BYTES, MASKED, Message, Rules, Violation, judge, write_header};
 use super::{Opcode, ReadLimits};
 
 /// A stream of frames of which only whole and lawful headers come out.
 pub(super) struct Gate<R> {
     io: Take<R>,
-    limits: ReadLimits,
+    rules: Rules,
+    /// Present if permessage-deflate has been agreed on.
+    deflated: Option<Arc<Deflated>>,
     frame: Frame,
     message: Message,
     /// The start of a header that has not come in full.
@@ -60,11 +68,27 @@ struct Frame {
     key: [u8; KEY_BYTES],
 }
 
+/// Which kinds of message the compressed ones are that the gate has let in and the reader has not come
+/// to: text or binary, in order. No more than fit into the reader's buffer.
+#[derive(Debug, Default)]
+pub(super) struct Deflated(Mutex<VecDeque<Opcode>>);
+
+impl Deflated {
+    fn push(&self, kind: Opcode) {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).push_back(kind);
+    }
+
+    pub(super) fn pop(&self) -> Option<Opcode> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).pop_front()
+    }
+}
+
 impl<R: AsyncRead + Unpin> Gate<R> {
-    pub(super) fn new(io: R, limits: ReadLimits) -> Self {
+    pub(super) fn new(io: R, limits: ReadLimits, deflated: Option<Arc<Deflated>>) -> Self {
         Self {
             io: io.take(0),
-            limits,
+            rules: Rules { limits, deflate: deflated.is_some() },
+            deflated,
             frame: Frame { due: 0, later: 0, presented: 0, fin: true, key: [0; KEY_BYTES] },
             message: Message::default(),
             head: Bytes14::default(),
@@ -127,7 +151,7 @@ impl<R: AsyncRead + Unpin> Gate<R> {
         ready!(Pin::new(&mut self.io).poll_read(cx, &mut room))?;
         let count = room.filled().len();
         self.head.grow(count);
-        match judge(self.head.as_slice(), &self.message, &self.limits) {
+        match judge(self.head.as_slice(), &self.message, &self.rules) {
             Ok(None) => {}
             Ok(Some(header)) => {
                 let mut bytes = self.head.bytes;
@@ -152,7 +176,7 @@ impl<R: AsyncRead + Unpin> Gate<R> {
                 return at;
             }
             let rest = &mut bytes[at..];
-            match judge(rest, &self.message, &self.limits) {
+            match judge(rest, &self.message, &self.rules) {
                 Ok(Some(header)) => {
                     let len = rest.len();
                     let kept = self.enter(&header, rest, len);
@@ -179,6 +203,11 @@ impl<R: AsyncRead + Unpin> Gate<R> {
     /// many bytes these are after a header that announced too much has been replaced.
     fn enter(&mut self, header: &Header, bytes: &mut [u8], len: usize) -> usize {
         self.message.admit(header);
+        if let (true, Some(deflated)) = (header.deflated, &self.deflated) {
+            deflated.push(if header.opcode == Opcode::Text as u8 { Opcode::Text } else { Opcode::Binary });
+            // The kind and RSV1 go, FIN stays.
+            bytes[0] &= FIN;
+        }
         let came = len - header.size;
         self.frame.due = header.payload;
         if header.payload <= FRAGMENT_BYTES_MIN || header.payload <= came {
@@ -195,7 +224,8 @@ impl<R: AsyncRead + Unpin> Gate<R> {
             fin: header.fin,
             key: *bytes[..header.size].last_chunk().expect("a header ends with the masking key"),
         };
-        let size = write_header(bytes, header.opcode, first, self.frame.key);
+        let first_byte = bytes[0] & !FIN;
+        let size = write_header(bytes, first_byte, first, self.frame.key);
         bytes.copy_within(header.size..len, size);
         size + came
     }

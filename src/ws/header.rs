@@ -1,8 +1,7 @@
 //! The header of an incoming frame: whether RFC 6455 and the limits allow it.
 //!
 //! Pure: [`judge`] looks at the first bytes of a frame and at the message that the frame would be
-//! part of. It says what is wrong as soon as the byte that is wrong has come. An extension that
-//! gives a reserved bit a meaning would be let in here.
+//! part of. It says what is wrong as soon as the byte that is wrong has come.
 
 use std::fmt;
 use std::io;
@@ -23,6 +22,8 @@ pub(super) struct Header {
     pub(super) size: usize,
     pub(super) fin: bool,
     pub(super) opcode: u8,
+    /// Whether it begins a message that is compressed.
+    pub(super) deflated: bool,
     /// Bytes of the payload that follows it.
     pub(super) payload: usize,
 }
@@ -31,25 +32,41 @@ pub(super) struct Header {
 #[derive(Default)]
 pub(super) struct Message {
     pub(super) open: bool,
-    /// 0 <= `bytes` <= `message_bytes_max`; 0 unless `open`.
+    /// Whether it is compressed; false unless `open`.
+    deflated: bool,
+    /// 0 <= `bytes` <= what it may have; 0 unless `open`.
     pub(super) bytes: usize,
     /// 0 <= `fragments` <= `fragments_max`; 0 unless `open`.
     pub(super) fragments: usize,
 }
 
+/// What a header is judged by.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Rules {
+    pub(super) limits: ReadLimits,
+    /// Whether permessage-deflate has been agreed on.
+    pub(super) deflate: bool,
+}
+
 /// Says whether the header that `bytes` begin with is lawful, as far as it has come; the header, if
 /// it has come in full.
-pub(super) fn judge(bytes: &[u8], message: &Message, limits: &ReadLimits) -> Result<Option<Header>, Violation> {
+pub(super) fn judge(bytes: &[u8], message: &Message, rules: &Rules) -> Result<Option<Header>, Violation> {
     let Some(&first) = bytes.first() else {
         return Ok(None);
     };
     // RFC 6455, 5.2: RSV1, RSV2, RSV3 MUST be 0 unless an extension is negotiated that defines
     // meanings for non-zero values.
-    if first & RSV != 0 {
+    let opcode = first & 0x0F;
+    let defined = match opcode {
+        // RFC 7692, 6: permessage-deflate defines RSV1 for the first frame of a message alone.
+        0x1 | 0x2 if rules.deflate => RSV1,
+        _ => 0,
+    };
+    if first & RSV & !defined != 0 {
         return Err(RESERVED_BIT);
     }
+    let deflated = first & RSV1 != 0;
     let fin = first & FIN != 0;
-    let opcode = first & 0x0F;
     let is_control = opcode >= Opcode::Close as u8;
     match opcode {
         // RFC 6455, 5.4: a fragmented message is a frame with an opcode other than 0, followed by
@@ -105,14 +122,15 @@ pub(super) fn judge(bytes: &[u8], message: &Message, limits: &ReadLimits) -> Res
             return Err(LONG_CONTROL);
         }
     } else {
-        if payload > (limits.message_bytes_max - message.bytes) as u64 {
+        let bytes_max = rules.message_bytes_max(deflated || message.deflated);
+        if payload > (bytes_max - message.bytes) as u64 {
             return Err(MESSAGE_TOO_BIG);
         }
-        if message.fragments >= limits.fragments_max.max(1) {
+        if message.fragments >= rules.limits.fragments_max.max(1) {
             return Err(TOO_MANY_FRAGMENTS);
         }
     }
-    Ok((bytes.len() >= size).then_some(Header { size, fin, opcode, payload: payload as usize }))
+    Ok((bytes.len() >= size).then_some(Header { size, fin, opcode, deflated, payload: payload as usize }))
 }
 
 /// Writes the header of a fragment of a long frame, and says how many bytes it has. `first` is its
@@ -132,6 +150,16 @@ pub(super) fn write_header(out: &mut [u8], first: u8, payload: usize, key: [u8; 
     size + KEY_BYTES
 }
 
+impl Rules {
+    /// The most that the frames of a message may hold together. Whether what is compressed fits shows
+    /// when it is inflated; before that it may be a little longer, as what cannot be compressed is.
+    pub(super) fn message_bytes_max(&self, deflated: bool) -> usize {
+        let max = self.limits.message_bytes_max;
+        // zlib's own bound for its smallest window and least memory is below it.
+        if deflated { max.saturating_add(max / 8 + 64) } else { max }
+    }
+}
+
 impl Message {
     /// Takes note of a frame that has been judged.
     pub(super) fn admit(&mut self, header: &Header) {
@@ -142,6 +170,7 @@ impl Message {
             *self = Self::default();
         } else {
             self.open = true;
+            self.deflated |= header.deflated;
             self.bytes += header.payload;
             self.fragments += 1;
         }
@@ -167,6 +196,7 @@ pub(super) const KEY_BYTES: usize = 4;
 
 pub(super) const FIN: u8 = 0x80;
 const RSV: u8 = 0x70;
+pub(super) const RSV1: u8 = 0x40;
 pub(super) const MASKED: u8 = 0x80;
 
 const RESERVED_BIT: Violation = protocol("reserved bit set");
@@ -178,7 +208,7 @@ const LONG_CONTROL: Violation = protocol("control frame longer than 125 bytes");
 const NOT_MASKED: Violation = protocol("frame is not masked");
 const LENGTH_NOT_MINIMAL: Violation = protocol("length is not in its shortest form");
 const LENGTH_TOP_BIT: Violation = protocol("length has its top bit set");
-const MESSAGE_TOO_BIG: Violation = too_big("message too big");
+pub(super) const MESSAGE_TOO_BIG: Violation = too_big("message too big");
 const TOO_MANY_FRAGMENTS: Violation = too_big("message in too many fragments");
 
 const fn protocol(reason: &'static str) -> Violation {

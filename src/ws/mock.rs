@@ -6,14 +6,15 @@ use std::collections::VecDeque;
 use std::io;
 use std::pin::{Pin, pin};
 use std::rc::Rc;
+use std::sync::Arc;
 use std::task::{Context, Poll, Waker};
 
 use tokio::io::{AsyncRead, ReadBuf};
 
-use super::gate::{FRAGMENT_BYTES_MIN, Gate};
-use super::header::Violation;
+use super::gate::{Deflated, FRAGMENT_BYTES_MIN, Gate};
+use super::header::{RSV1, Rules, Violation};
 use super::naive::{self, End};
-use super::{Incoming, ReadError, ReadLimits, Reader};
+use super::{Deflate, DeflateOptions, Incoming, ReadError, ReadLimits, Reader};
 
 /// A stream that brings pieces, and after each (the last one too) has nothing for a moment.
 pub(super) struct Pieces<'a> {
@@ -65,12 +66,16 @@ impl AsyncRead for Pieces<'_> {
 
 /// Reads all that comes, in pieces of these sizes. Holds the reader to its word on idling: at each
 /// pause it says so exactly if what has come is whole messages.
-pub(super) fn read(stream: &[u8], sizes: &[usize], limits: ReadLimits) -> (Vec<Incoming>, End) {
+pub(super) fn read(stream: &[u8], sizes: &[usize], rules: Rules) -> (Vec<Incoming>, End) {
     let pieces = Pieces::new(stream, sizes);
     let taken = pieces.taken();
-    let rests = naive::rests(stream, limits);
+    let rests = naive::rests(stream, rules);
     let is_at_rest = || rests.binary_search(&taken.get()).is_ok();
-    let mut reader = Reader::new(pieces, limits);
+    let mut reader = if rules.deflate {
+        Reader::inflating(pieces, rules.limits, &deflate())
+    } else {
+        Reader::new(pieces, rules.limits)
+    };
     let mut events = Vec::new();
     let error = loop {
         let mut next = pin!(reader.next());
@@ -97,10 +102,11 @@ pub(super) fn read(stream: &[u8], sizes: &[usize], limits: ReadLimits) -> (Vec<I
 
 /// What comes out of a gate, and how it ends, when read into buffers of these sizes. Holds the gate
 /// to its word on what a header announces.
-pub(super) fn pass(stream: &[u8], sizes: &[usize], buffers: &[usize], limits: ReadLimits) -> (Vec<u8>, End) {
+pub(super) fn pass(stream: &[u8], sizes: &[usize], buffers: &[usize], rules: Rules) -> (Vec<u8>, End) {
     let pieces = Pieces::new(stream, sizes);
     let taken = pieces.taken();
-    let mut gate = Gate::new(pieces, limits);
+    let deflated = Arc::<Deflated>::default();
+    let mut gate = Gate::new(pieces, rules.limits, rules.deflate.then(|| Arc::clone(&deflated)));
     let mut out = Vec::new();
     let mut buffers = buffers.iter().cycle();
     let end = loop {
@@ -129,5 +135,37 @@ pub(super) fn pass(stream: &[u8], sizes: &[usize], buffers: &[usize], limits: Re
             },
         }
     };
+    restore(&mut out, &deflated);
     (out, end)
+}
+
+/// Gives the first frames of compressed messages, which a gate presents as continuations of nothing,
+/// back what they were.
+fn restore(stream: &mut [u8], deflated: &Deflated) {
+    let starts: Vec<usize> = naive::frames(stream).map(|frame| frame.start).collect();
+    let mut open = false;
+    for start in starts {
+        let first = &mut stream[start];
+        if *first & 0x08 != 0 {
+            continue;
+        }
+        if *first & 0x0F == 0 && !open {
+            *first |= RSV1 | deflated.pop().expect("the gate tells what it is") as u8;
+        }
+        open = *first & 0x80 == 0;
+    }
+    assert_eq!(deflated.pop(), None);
+}
+
+/// What is agreed when a client asks for nothing special.
+fn deflate() -> Deflate {
+    let mut headers = http::HeaderMap::new();
+    headers.insert(http::header::SEC_WEBSOCKET_EXTENSIONS, http::HeaderValue::from_static("permessage-deflate"));
+    Deflate::negotiate(&headers, &DeflateOptions::default()).expect("the simplest offer is accepted")
+}
+
+impl From<ReadLimits> for Rules {
+    fn from(limits: ReadLimits) -> Self {
+        Rules { limits, deflate: false }
+    }
 }

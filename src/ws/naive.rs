@@ -1,9 +1,13 @@
-//! RFC 6455 read slowly and obviously, from a stream that has come in full: the judge of
+//! RFC 6455 and RFC 7692 read slowly and obviously, from a stream that has come in full: the judge of
 //! [`Reader`](super::Reader) and of the gate in tests and under fuzzing.
+
+use std::ops::Range;
 
 use bytes::Bytes;
 
-use super::{CloseCode, Incoming, ReadLimits};
+use super::header::Rules;
+use super::inflate::{History, InflateError, inflate};
+use super::{CloseCode, Incoming};
 
 /// How a stream ends.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -20,22 +24,29 @@ pub(super) enum End {
 }
 
 /// All that is in `stream`.
-pub(super) fn read(stream: &[u8], limits: ReadLimits) -> (Vec<Incoming>, End) {
+pub(super) fn read(stream: &[u8], rules: Rules) -> (Vec<Incoming>, End) {
     let mut events = Vec::new();
-    let end = read_into(&mut events, &mut Vec::new(), stream, limits);
+    let end = read_into(&mut events, &mut Vec::new(), stream, rules);
     (events, end)
 }
 
 /// The places in `stream` before which there are whole messages and nothing else.
-pub(super) fn rests(stream: &[u8], limits: ReadLimits) -> Vec<usize> {
+pub(super) fn rests(stream: &[u8], rules: Rules) -> Vec<usize> {
     let mut rests = Vec::new();
-    read_into(&mut Vec::new(), &mut rests, stream, limits);
+    read_into(&mut Vec::new(), &mut rests, stream, rules);
     rests
 }
 
-fn read_into(events: &mut Vec<Incoming>, rests: &mut Vec<usize>, mut stream: &[u8], limits: ReadLimits) -> End {
+/// A message of which frames have come.
+#[derive(Clone, Copy, Default)]
+struct Kind {
+    is_text: bool,
+    is_deflated: bool,
+}
+
+fn read_into(events: &mut Vec<Incoming>, rests: &mut Vec<usize>, mut stream: &[u8], rules: Rules) -> End {
     let stream_len = stream.len();
-    let mut message: Option<(bool, Vec<u8>, usize)> = None;
+    let mut message: Option<(Kind, Vec<u8>, usize)> = None;
     loop {
         if message.is_none() {
             rests.push(stream_len - stream.len());
@@ -48,7 +59,9 @@ fn read_into(events: &mut Vec<Incoming>, rests: &mut Vec<usize>, mut stream: &[u
         let fin = stream[0] >= 128;
         let opcode = stream[0] % 16;
         let is_control = opcode >= 8;
-        if stream[0] & 0x70 != 0
+        let has_rsv1 = stream[0] & 0x40 != 0;
+        if stream[0] & 0x30 != 0
+            || has_rsv1 && !(rules.deflate && (opcode == 1 || opcode == 2))
             || ![0, 1, 2, 8, 9, 10].contains(&opcode)
             || is_control && !fin
             || opcode == 0 && message.is_none()
@@ -83,9 +96,13 @@ fn read_into(events: &mut Vec<Incoming>, rests: &mut Vec<usize>, mut stream: &[u
         }
         let so_far = message.as_ref().map_or(0, |(_, bytes, _)| bytes.len());
         let fragments = message.as_ref().map_or(0, |(_, _, fragments)| *fragments);
+        let kind = match &message {
+            Some((kind, _, _)) => *kind,
+            None => Kind { is_text: opcode == 1, is_deflated: has_rsv1 },
+        };
         if !is_control
-            && (so_far as u128 + length > limits.message_bytes_max as u128
-                || fragments + 1 > limits.fragments_max.max(1))
+            && (so_far as u128 + length > rules.message_bytes_max(kind.is_deflated) as u128
+                || fragments + 1 > rules.limits.fragments_max.max(1))
         {
             return End::Violation(1009);
         }
@@ -100,10 +117,8 @@ fn read_into(events: &mut Vec<Incoming>, rests: &mut Vec<usize>, mut stream: &[u
         for (at, byte) in payload.iter_mut().enumerate() {
             *byte ^= key[at % 4];
         }
-        let is_text = match opcode {
-            0 => matches!(message, Some((true, _, _))),
-            opcode => opcode == 1,
-        };
+        // What is compressed is text or not once it has been inflated.
+        let is_text = !is_control && kind.is_text && !kind.is_deflated;
         if came < length as usize {
             if is_text {
                 let mut text = message.map_or(Vec::new(), |(_, bytes, _)| bytes);
@@ -141,14 +156,23 @@ fn read_into(events: &mut Vec<Incoming>, rests: &mut Vec<usize>, mut stream: &[u
             9 => events.push(Incoming::Ping(payload.into())),
             10 => events.push(Incoming::Pong(payload.into())),
             _ => {
-                let (_, bytes, fragments) = message.get_or_insert_with(|| (is_text, Vec::new(), 0));
+                let (_, bytes, fragments) = message.get_or_insert_with(|| (kind, Vec::new(), 0));
                 bytes.extend(payload);
                 *fragments += 1;
                 if is_text && is_hopeless(bytes) {
                     return End::Violation(1007);
                 }
                 if fin && let Some((_, bytes, _)) = message.take() {
-                    if is_text {
+                    let bytes = if kind.is_deflated {
+                        match inflate(&bytes, &mut History::of(0), rules.limits.message_bytes_max, <[u8]>::to_vec) {
+                            Ok(bytes) => bytes,
+                            Err(InflateError::TooLong) => return End::Violation(1009),
+                            Err(InflateError::Malformed) => return End::Violation(1007),
+                        }
+                    } else {
+                        bytes
+                    };
+                    if kind.is_text {
                         match String::from_utf8(bytes) {
                             Ok(text) => events.push(Incoming::Text(text.into())),
                             Err(_) => return End::Violation(1007),
@@ -164,27 +188,29 @@ fn read_into(events: &mut Vec<Incoming>, rests: &mut Vec<usize>, mut stream: &[u
 
 /// How many bytes the last frame of `stream` announces that have not come. The stream is known to
 /// be lawful; a header that has not come in full announces nothing.
-pub(super) fn outstanding(mut stream: &[u8]) -> usize {
-    loop {
-        let (length, header) = match stream {
+pub(super) fn outstanding(stream: &[u8]) -> usize {
+    frames(stream).last().map_or(0, |frame| frame.end.saturating_sub(stream.len()))
+}
+
+/// Where the frames of a lawful stream are, the last of them perhaps beyond its end. One whose header
+/// has not come in full is none.
+pub(super) fn frames(stream: &[u8]) -> impl Iterator<Item = Range<usize>> {
+    let mut at = 0;
+    std::iter::from_fn(move || {
+        let rest = stream.get(at..)?;
+        let (length, header) = match rest {
             [_, second, high, low, ..] if second % 128 == 126 => (usize::from(u16::from_be_bytes([*high, *low])), 8),
-            [_, second, rest @ ..] if second % 128 == 127 => {
-                let Some(length) = rest.first_chunk() else {
-                    return 0;
-                };
-                (u64::from_be_bytes(*length) as usize, 14)
-            }
+            [_, second, rest @ ..] if second % 128 == 127 => (u64::from_be_bytes(*rest.first_chunk()?) as usize, 14),
             [_, second, ..] if second % 128 < 126 => (usize::from(second % 128), 6),
-            _ => return 0,
+            _ => return None,
         };
-        if stream.len() < header {
-            return 0;
+        if rest.len() < header {
+            return None;
         }
-        match stream.len().checked_sub(header + length) {
-            Some(_) => stream = &stream[header + length..],
-            None => return header + length - stream.len(),
-        }
-    }
+        let frame = at..at + header + length;
+        at = frame.end;
+        Some(frame)
+    })
 }
 
 /// Whether no continuation makes it UTF-8.

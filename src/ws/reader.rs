@@ -7,22 +7,24 @@
 use std::convert::Infallible;
 use std::future::{poll_fn, ready};
 use std::io;
+use std::sync::Arc;
 use std::task::Poll;
 
 use bytes::Bytes;
 use fastwebsockets::{OpCode, Role, WebSocketError, WebSocketRead, after_handshake_split};
 use tokio::io::AsyncRead;
 
-use super::gate::Gate;
-use super::header::Violation;
+use super::gate::{Deflated, Gate};
+use super::header::{MESSAGE_TOO_BIG, Violation};
+use super::inflate::{History, InflateError, inflate};
 use super::text::{InvalidUtf8, PartialText};
-use super::{CloseCode, Utf8Bytes};
+use super::{CloseCode, Deflate, Opcode, Utf8Bytes};
 
 /// What a [`Reader`] accepts.
 #[derive(Clone, Copy, Debug)]
 pub struct ReadLimits {
-    /// The longest message, all its fragments together. It bounds the memory that a message takes
-    /// while it comes in; nothing is reserved before the bytes have come.
+    /// The longest message, all its fragments together, and inflated if it is compressed. It bounds the
+    /// memory that a message takes while it comes in; nothing is reserved before the bytes have come.
     pub message_bytes_max: usize,
     /// The most frames that a message may be cut into; at least one is always allowed. It bounds
     /// the work that empty fragments make.
@@ -54,6 +56,8 @@ pub struct ReadLimits {
 /// ```
 pub struct Reader<R> {
     frames: WebSocketRead<Gate<R>>,
+    /// Present if permessage-deflate has been agreed on.
+    inflation: Option<Inflation>,
     /// The message of which fragments have come.
     message: Option<Partial>,
     /// What every further call says.
@@ -109,6 +113,17 @@ pub enum ReadError {
 enum Partial {
     Text(PartialText),
     Binary(Vec<u8>),
+    Deflated(Opcode, Vec<u8>),
+}
+
+/// What is needed for messages that are compressed.
+struct Inflation {
+    deflated: Arc<Deflated>,
+    history: History,
+    /// What a message may be inflated to.
+    bytes_max: usize,
+    /// How many messages have been inflated.
+    count: u64,
 }
 
 #[derive(Clone, Copy)]
@@ -122,14 +137,31 @@ impl<R: AsyncRead + Unpin> Reader<R> {
     ///
     /// To get the stream back afterwards, pass `&mut stream`.
     pub fn new(stream: R, limits: ReadLimits) -> Self {
-        let gate = Gate::new(stream, limits);
+        Self::with(Gate::new(stream, limits, None), None)
+    }
+
+    /// As [`new`](Self::new), for a connection on which permessage-deflate has been agreed on:
+    /// messages that are compressed come out as they were before.
+    ///
+    /// Where clients may refer to earlier messages ([`Deflate::client_context_takeover`]) the reader
+    /// remembers those, and must not be dropped after [`Incoming::Idle`].
+    pub fn inflating(stream: R, limits: ReadLimits, deflate: &Deflate) -> Self {
+        let deflated = Arc::<Deflated>::default();
+        let gate = Gate::new(stream, limits, Some(Arc::clone(&deflated)));
+        let history_bytes = if deflate.client_context_takeover() { deflate.client_window_bytes() } else { 0 };
+        let inflation =
+            Inflation { deflated, history: History::of(history_bytes), bytes_max: limits.message_bytes_max, count: 0 };
+        Self::with(gate, Some(inflation))
+    }
+
+    fn with(gate: Gate<R>, inflation: Option<Inflation>) -> Self {
         // The half that writes is not used: outgoing frames are finished bytes.
         let (mut frames, _) = after_handshake_split(gate, tokio::io::sink(), Role::Server);
         frames.set_auto_close(false);
         frames.set_auto_pong(false);
         // The gate has the limit: this one counts single frames, and leaves out its last byte.
         frames.set_max_message_size(usize::MAX);
-        Self { frames, message: None, end: None, under_way: false }
+        Self { frames, inflation, message: None, end: None, under_way: false }
     }
 
     /// Reads the next message or control frame, or says that none is there.
@@ -194,6 +226,12 @@ impl<R: AsyncRead + Unpin> Reader<R> {
         }
     }
 
+    /// How many compressed messages have come.
+    #[must_use]
+    pub fn inflated(&self) -> u64 {
+        self.inflation.as_ref().map_or(0, |inflation| inflation.count)
+    }
+
     async fn read(&mut self) -> Result<Incoming, ReadError> {
         // With automatic answers switched off there is never anything to send.
         let mut send = |_| ready(Ok::<(), Infallible>(()));
@@ -220,16 +258,27 @@ impl<R: AsyncRead + Unpin> Reader<R> {
                     self.message = Some(Partial::Binary(payload.to_vec()));
                 }
                 (OpCode::Continuation, fin) => {
-                    // The gate lets no continuation pass without a message.
                     match &mut self.message {
                         Some(Partial::Text(text)) => text.push(payload)?,
-                        Some(Partial::Binary(bytes)) => bytes.extend_from_slice(payload),
-                        None => {}
+                        Some(Partial::Binary(bytes) | Partial::Deflated(_, bytes)) => bytes.extend_from_slice(payload),
+                        // The gate lets no continuation pass without a message, but for the first
+                        // frame of one that is compressed.
+                        None => {
+                            let Some(inflation) = &mut self.inflation else { continue };
+                            let kind = inflation.deflated.pop().unwrap_or(Opcode::Binary);
+                            if fin {
+                                return Ok(inflation.inflate(kind, payload)?);
+                            }
+                            self.message = Some(Partial::Deflated(kind, payload.to_vec()));
+                        }
                     }
                     if fin && let Some(message) = self.message.take() {
-                        return match message {
-                            Partial::Text(text) => Ok(Incoming::Text(text.finish()?)),
-                            Partial::Binary(bytes) => Ok(Incoming::Binary(bytes.into_boxed_slice().into())),
+                        return match (message, &mut self.inflation) {
+                            (Partial::Text(text), _) => Ok(Incoming::Text(text.finish()?)),
+                            (Partial::Deflated(kind, bytes), Some(inflation)) => Ok(inflation.inflate(kind, &bytes)?),
+                            (Partial::Binary(bytes) | Partial::Deflated(_, bytes), _) => {
+                                Ok(Incoming::Binary(bytes.into_boxed_slice().into()))
+                            }
                         };
                     }
                 }
@@ -255,6 +304,22 @@ impl<R: AsyncRead + Unpin> Reader<R> {
             WebSocketError::InvalidUTF8 => Err(InvalidUtf8.into()),
             // Whatever else it might object to has been refused by the gate before.
             _ => Err(Violation { code: CloseCode::PROTOCOL, reason: "malformed frame" }.into()),
+        }
+    }
+}
+
+impl Inflation {
+    fn inflate(&mut self, kind: Opcode, deflated: &[u8]) -> Result<Incoming, Violation> {
+        self.count += 1;
+        let message = inflate(deflated, &mut self.history, self.bytes_max, |payload| match kind {
+            Opcode::Text => simdutf8::basic::from_utf8(payload).map(|text| Incoming::Text(text.into())),
+            _ => Ok(Incoming::Binary(Bytes::copy_from_slice(payload))),
+        });
+        match message {
+            Ok(Ok(message)) => Ok(message),
+            Ok(Err(_)) => Err(NOT_UTF8),
+            Err(InflateError::TooLong) => Err(MESSAGE_TOO_BIG),
+            Err(InflateError::Malformed) => Err(MALFORMED_DEFLATE),
         }
     }
 }
@@ -286,7 +351,14 @@ impl From<Violation> for ReadError {
 
 impl From<InvalidUtf8> for ReadError {
     fn from(InvalidUtf8: InvalidUtf8) -> Self {
-        // RFC 6455, 8.1.
-        Self::Violation { code: CloseCode::INVALID_DATA, reason: "text is not UTF-8" }
+        NOT_UTF8.into()
     }
 }
+
+/// RFC 6455, 8.1.
+const NOT_UTF8: Violation = Violation { code: CloseCode::INVALID_DATA, reason: "text is not UTF-8" };
+
+/// No standard says with which code a message fails that cannot be inflated: it is data that is not
+/// consistent with its type (RFC 6455, 7.4.1).
+const MALFORMED_DEFLATE: Violation =
+    Violation { code: CloseCode::INVALID_DATA, reason: "compressed message cannot be inflated" };

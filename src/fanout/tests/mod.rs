@@ -1,5 +1,6 @@
 //! A shard turned by hand, with peers whose slowness is a number of bytes.
 
+mod deflate;
 mod following;
 mod model;
 mod serving;
@@ -16,7 +17,7 @@ use super::mail::{Asker, Mailbox, What};
 use super::shard::{Shard, ShardOptions, Turn};
 use super::{Link, Pipe, Transport};
 use crate::broker::{Broker, ConnectionId, Form, History, Message, Refused};
-use crate::protocol::{Data, Filter, Id, TopicName};
+use crate::protocol::{Data, Encoding, Filter, Id, TopicName};
 
 /// More than any test writes: a peer that reads everything at once.
 const FAST: usize = 1 << 20;
@@ -37,6 +38,8 @@ struct Peer {
     /// The codes of close frames and the number of pings.
     closed: Option<u16>,
     pings: usize,
+    /// How many messages came compressed.
+    deflated: usize,
 }
 
 impl Rig {
@@ -49,12 +52,16 @@ impl Rig {
     }
 
     fn connect(&mut self, capacity: usize) -> Peer {
+        self.connect_as(Encoding::Json.into(), capacity)
+    }
+
+    fn connect_as(&mut self, form: Form, capacity: usize) -> Peer {
         self.peers += 1;
         let pipe = Arc::new(Pipe::with_capacity(capacity));
-        let link = Arc::new(Link::new(ConnectionId(self.peers), Form::Json, Transport::Pipe(Arc::clone(&pipe))));
+        let link = Arc::new(Link::new(ConnectionId(self.peers), form, Transport::Pipe(Arc::clone(&pipe))));
         self.mailbox.post(&link, What::Open);
         self.turn();
-        Peer { link, pipe, received: Vec::new(), events: VecDeque::new(), closed: None, pings: 0 }
+        Peer { link, pipe, received: Vec::new(), events: VecDeque::new(), closed: None, pings: 0, deflated: 0 }
     }
 
     /// Turns until there is nothing left to do.
@@ -129,8 +136,11 @@ impl Peer {
         if let Poll::Ready(bytes) = self.pipe.poll_take(&mut cx) {
             self.received.extend_from_slice(&bytes);
         }
-        while let Some((opcode, payload)) = take_frame(&mut self.received) {
-            match opcode {
+        while let Some((first, payload)) = take_frame(&mut self.received) {
+            let is_deflated = first & 0x40 != 0;
+            self.deflated += usize::from(is_deflated);
+            let payload = if is_deflated { inflate(&payload) } else { payload };
+            match first & 0x0F {
                 1 => self.events.push_back(serde_json::from_slice(&payload).expect("an event is JSON")),
                 8 => self.closed = Some(u16::from_be_bytes([payload[0], payload[1]])),
                 9 => self.pings += 1,
@@ -170,10 +180,10 @@ impl Peer {
     }
 }
 
-/// Takes a whole, unmasked frame from the front, if there is one.
+/// Takes a whole, unmasked frame from the front, if there is one: its first byte and its payload.
 fn take_frame(bytes: &mut Vec<u8>) -> Option<(u8, Vec<u8>)> {
     let &[first, second, ..] = bytes.as_slice() else { return None };
-    assert_eq!(first & 0xF0, 0x80, "frames of the server are final and have no reserved bits");
+    assert_eq!(first & 0xB0, 0x80, "frames of the server are final and have no reserved bits but RSV1");
     let (length, head) = match second {
         126 => (usize::from(u16::from_be_bytes(bytes.get(2..4)?.try_into().ok()?)), 4),
         127 => (usize::try_from(u64::from_be_bytes(bytes.get(2..10)?.try_into().ok()?)).ok()?, 10),
@@ -181,7 +191,14 @@ fn take_frame(bytes: &mut Vec<u8>) -> Option<(u8, Vec<u8>)> {
     };
     let payload = bytes.get(head..head + length)?.to_vec();
     bytes.drain(..head + length);
-    Some((first & 0x0F, payload))
+    Some((first, payload))
+}
+
+/// Inflates a message with another implementation than the one that made it.
+fn inflate(payload: &[u8]) -> Vec<u8> {
+    // The end of the block that is not sent, and one that says it is the last.
+    let whole = [payload, &[0x00, 0x00, 0xFF, 0xFF, 0x01, 0x00, 0x00, 0xFF, 0xFF]].concat();
+    miniz_oxide::inflate::decompress_to_vec(&whole).expect("it is DEFLATE")
 }
 
 fn asker(id: u64) -> Asker {

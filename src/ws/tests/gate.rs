@@ -16,7 +16,7 @@ fn short_frames_pass_as_they_are() {
     let stream = [frame(0x01, b"a"), frame(0x89, b""), frame(0x80, &[b'x'; 4096]), frame(0x82, &[0; 200])].concat();
     for sizes in [&[][..], &[1], &[3, 100]] {
         for buffers in [&[8192][..], &[1], &[5, 14, 15, 16]] {
-            let (out, end) = mock::pass(&stream, sizes, buffers, LIMITS);
+            let (out, end) = mock::pass(&stream, sizes, buffers, LIMITS.into());
             assert_eq!((out, end), (stream.clone(), END));
         }
     }
@@ -25,7 +25,7 @@ fn short_frames_pass_as_they_are() {
 #[test]
 fn a_long_frame_that_has_come_in_full_passes_as_it_is() {
     let stream = frame(0x82, &[1; 8000]);
-    let (out, _) = mock::pass(&stream, &[], &[16_384], LIMITS);
+    let (out, _) = mock::pass(&stream, &[], &[16_384], LIMITS.into());
     assert_eq!(out, stream);
 }
 
@@ -34,7 +34,7 @@ fn a_header_that_announces_60_mib_announces_little_to_the_reader() {
     let stream = header(0x82, 60 * MIB as u64);
     assert_eq!(stream.len(), 14);
     for sizes in [&[][..], &[1]] {
-        let (out, end) = mock::pass(&stream, sizes, &[8192], ROOMY);
+        let (out, end) = mock::pass(&stream, sizes, &[8192], ROOMY.into());
         assert_eq!(out.len(), 8);
         assert_eq!(naive::outstanding(&out), FRAGMENT_BYTES_MIN);
         assert_eq!(end, END_INSIDE);
@@ -46,7 +46,7 @@ fn what_is_announced_follows_what_has_come() {
     let mut stream = header(0x82, 60 * MIB as u64);
     stream.resize(MIB, 7);
     // The claim itself is in `pass`.
-    let (out, end) = mock::pass(&stream, &[1448], &[16_384], ROOMY);
+    let (out, end) = mock::pass(&stream, &[1448], &[16_384], ROOMY.into());
     assert!(out.len() > MIB);
     assert_eq!(end, END_INSIDE);
 }
@@ -55,7 +55,7 @@ fn what_is_announced_follows_what_has_come() {
 fn headers_are_handed_on_in_full_or_not_at_all() {
     let stream = [frame(0x81, b"a"), header(0x82, 70_000)].concat();
     for cut in frame(0x81, b"a").len()..stream.len() {
-        let (out, end) = mock::pass(&stream[..cut], &[], &[8192], LIMITS);
+        let (out, end) = mock::pass(&stream[..cut], &[], &[8192], LIMITS.into());
         assert_eq!(out, frame(0x81, b"a"));
         assert_eq!(end, if cut == 7 { END } else { END_INSIDE });
     }
@@ -66,7 +66,7 @@ fn what_came_before_a_bad_header_is_handed_on_first() {
     let good = [frame(0x81, b"a"), frame(0x01, b"b")].concat();
     let stream = [&good[..], &frame(0x81, b"c")].concat();
     for buffers in [&[8192][..], &[1], &[6], &[15]] {
-        let (out, end) = mock::pass(&stream, &[], buffers, LIMITS);
+        let (out, end) = mock::pass(&stream, &[], buffers, LIMITS.into());
         assert_eq!(out, good);
         assert_eq!(end, End::Violation(1002));
     }

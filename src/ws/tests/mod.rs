@@ -4,23 +4,26 @@ mod client;
 mod gate;
 mod idle;
 mod rfc6455;
+mod rfc7692;
 mod splits;
 
+use super::header::Rules;
 use super::naive::End;
 use super::{Incoming, ReadLimits, mock};
 
 /// A stream holds these messages and ends like this, in whatever pieces it comes.
 fn check(stream: &[u8], events: &[Incoming], end: End) {
-    check_limits(LIMITS, stream, events, end);
+    check_rules(LIMITS, stream, events, end);
 }
 
-fn check_limits(limits: ReadLimits, stream: &[u8], events: &[Incoming], end: End) {
+fn check_rules(rules: impl Into<Rules>, stream: &[u8], events: &[Incoming], end: End) {
+    let rules = rules.into();
     let splits: [&[usize]; 5] = [&[], &[1], &[2, 5, 1], &[7], &[4096]];
     for sizes in splits {
         if sizes == [1] && stream.len() > 10_000 {
             continue;
         }
-        let (found, found_end) = mock::read(stream, sizes, limits);
+        let (found, found_end) = mock::read(stream, sizes, rules);
         assert_eq!(found, events, "in pieces of {sizes:?}");
         assert_eq!(found_end, end, "in pieces of {sizes:?}");
     }

@@ -3,7 +3,7 @@
 use super::super::naive::End;
 use super::super::{CloseCode, Incoming, ReadLimits};
 use super::client::{frame, header};
-use super::{BAD_DATA, END, END_INSIDE, LIMITS, PROTOCOL, TOO_BIG, binary, check, check_limits, ping, pong, text};
+use super::{BAD_DATA, END, END_INSIDE, LIMITS, PROTOCOL, TOO_BIG, binary, check, check_rules, ping, pong, text};
 
 /// After lawful frames, `bad` ends the connection with `end`, and they are delivered before.
 fn check_violation(bad: &[u8], end: End) {
@@ -191,9 +191,9 @@ fn section_8_1_characters_may_be_cut_by_fragments() {
 fn section_10_4_a_message_of_just_the_limit_is_read() {
     let limits = ReadLimits { message_bytes_max: 6000, ..LIMITS };
     let just = frame(0x82, &[1; 6000]);
-    check_limits(limits, &just, &[binary(&[1; 6000])], END);
-    check_limits(limits, &frame(0x82, &[1; 6001]), &[], TOO_BIG);
-    check_limits(limits, &header(0x82, 1 << 62), &[], TOO_BIG);
+    check_rules(limits, &just, &[binary(&[1; 6000])], END);
+    check_rules(limits, &frame(0x82, &[1; 6001]), &[], TOO_BIG);
+    check_rules(limits, &header(0x82, 1 << 62), &[], TOO_BIG);
 }
 
 #[test]
@@ -202,11 +202,11 @@ fn section_10_4_all_fragments_together_count() {
     let fragments = [frame(0x02, &[1; 400]), frame(0x89, &[9; 100]), frame(0x00, &[1; 400])].concat();
     let just = [&fragments[..], &frame(0x80, &[1; 200])].concat();
     let ping = ping(&[9; 100]);
-    check_limits(limits, &just, &[ping.clone(), binary(&[1; 1000])], END);
+    check_rules(limits, &just, &[ping.clone(), binary(&[1; 1000])], END);
     let over = [&fragments[..], &header(0x80, 201)].concat();
-    check_limits(limits, &over, &[ping], TOO_BIG);
+    check_rules(limits, &over, &[ping], TOO_BIG);
     // Each message counts anew.
-    check_limits(
+    check_rules(
         limits,
         &frame(0x82, &[1; 1000]).repeat(3),
         &[binary(&[1; 1000]), binary(&[1; 1000]), binary(&[1; 1000])],
@@ -224,10 +224,10 @@ fn section_10_4_fragments_are_counted() {
     check(&fragments(17), &[], TOO_BIG);
     check(&fragments(16).repeat(2), &[text("ab"), text("ab")], END);
     let limits = ReadLimits { fragments_max: 0, ..LIMITS };
-    check_limits(limits, &frame(0x81, b"one is always allowed"), &[text("one is always allowed")], END);
-    check_limits(limits, &fragments(2), &[], TOO_BIG);
+    check_rules(limits, &frame(0x81, b"one is always allowed"), &[text("one is always allowed")], END);
+    check_rules(limits, &fragments(2), &[], TOO_BIG);
     // What the gate cuts does not count.
-    check_limits(limits, &frame(0x82, &[1; 90_000]), &[binary(&[1; 90_000])], END);
+    check_rules(limits, &frame(0x82, &[1; 90_000]), &[binary(&[1; 90_000])], END);
 }
 
 #[test]

@@ -5,7 +5,8 @@ use proptest::option;
 use proptest::prelude::*;
 use proptest::sample::Index;
 
-use super::super::{ReadLimits, fuzz};
+use super::super::header::Rules;
+use super::super::{ReadLimits, Window, deflate::deflate, fuzz};
 use super::client::frame;
 
 fn payload() -> impl Strategy<Value = Vec<u8>> {
@@ -29,17 +30,27 @@ fn control() -> impl Strategy<Value = Vec<u8>> {
     (first, vec(any::<u8>(), 0..126)).prop_map(|(first, payload)| frame(first, &payload))
 }
 
-/// A message as its fragments, with control frames between them.
+/// A message as its fragments, with control frames between them; compressed now and then.
 fn message() -> impl Strategy<Value = Vec<u8>> {
     let count = prop_oneof![3 => 1..2usize, 2 => 2..6usize];
     let fragments = count.prop_flat_map(|count| vec((payload(), option::weighted(0.2, control())), count));
-    (any::<bool>(), fragments).prop_map(|(is_text, fragments)| {
+    (any::<bool>(), option::weighted(0.3, any::<bool>()), fragments).prop_map(|(is_text, window, mut fragments)| {
         let last = fragments.len() - 1;
         let mut stream = Vec::new();
+        if let Some(small) = window {
+            let whole: Vec<u8> = fragments.iter().flat_map(|(payload, _)| payload.clone()).collect();
+            let window = if small { Window::Bits9 } else { Window::Bits12 };
+            let deflated = deflate(&whole, window, <[u8]>::to_vec).unwrap_or_else(|| vec![0]);
+            let size = deflated.len().div_ceil(fragments.len());
+            for (at, (payload, _)) in fragments.iter_mut().enumerate() {
+                *payload = deflated[deflated.len().min(at * size)..deflated.len().min((at + 1) * size)].to_vec();
+            }
+        }
+        let rsv1 = if window.is_some() { 0x40 } else { 0 };
         for (at, (payload, control)) in fragments.into_iter().enumerate() {
             let opcode = match at {
-                0 if is_text => 0x1,
-                0 => 0x2,
+                0 if is_text => 0x1 | rsv1,
+                0 => 0x2 | rsv1,
                 _ => 0x0,
             };
             let fin = if at == last { 0x80 } else { 0 };
@@ -82,10 +93,14 @@ fn sizes() -> impl Strategy<Value = Vec<usize>> {
     })
 }
 
-fn limits() -> impl Strategy<Value = ReadLimits> {
+fn rules() -> impl Strategy<Value = Rules> {
     let bytes = prop_oneof![Just(200), Just(50_000), Just(1 << 20)];
-    (bytes, prop_oneof![Just(2), Just(100)])
-        .prop_map(|(message_bytes_max, fragments_max)| ReadLimits { message_bytes_max, fragments_max })
+    (bytes, prop_oneof![Just(2), Just(100)], prop_oneof![3 => Just(true), 1 => Just(false)]).prop_map(
+        |(message_bytes_max, fragments_max, deflate)| Rules {
+            limits: ReadLimits { message_bytes_max, fragments_max },
+            deflate,
+        },
+    )
 }
 
 proptest! {
@@ -95,9 +110,9 @@ proptest! {
     fn a_reader_finds_what_the_naive_one_finds(
         stream in stream(),
         sizes in sizes(),
-        limits in limits(),
+        rules in rules(),
     ) {
-        fuzz::check_reader(&stream, &sizes, limits);
+        fuzz::check_reader(&stream, &sizes, rules);
     }
 
     #[test]
@@ -105,9 +120,9 @@ proptest! {
         stream in stream(),
         sizes in sizes(),
         buffers in vec(prop_oneof![1..40usize, 1000..20_000usize], 1..6),
-        limits in limits(),
+        rules in rules(),
     ) {
-        fuzz::check_gate(&stream, &sizes, &buffers, limits);
+        fuzz::check_gate(&stream, &sizes, &buffers, rules);
     }
 
     #[test]
@@ -115,11 +130,11 @@ proptest! {
         stream in stream(),
         sizes in vec(1..9usize, 1..5),
         buffers in vec(1..40usize, 1..6),
-        limits in limits(),
+        rules in rules(),
     ) {
         let stream = &stream[..stream.len().min(600)];
-        fuzz::check_reader(stream, &sizes, limits);
-        fuzz::check_gate(stream, &sizes, &buffers, limits);
+        fuzz::check_reader(stream, &sizes, rules);
+        fuzz::check_gate(stream, &sizes, &buffers, rules);
     }
 
     #[test]
