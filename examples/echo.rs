@@ -1,8 +1,10 @@
 //! An echo server made of `fanfare::ws` alone, without the broker: hyper brings the requests, the
 //! layer does the handshake, reads messages and makes frames, and what is here decides what to say.
+//! Clients that offer compression get it.
 //!
 //! ```sh
 //! cargo run --release --example echo -- 127.0.0.1:9001
+//! cargo run --release --example echo -- 127.0.0.1:9001 --takeover    # clients may refer to earlier messages
 //! ```
 //!
 //! The conformance suites run against it, so it takes messages far larger than most services should.
@@ -14,13 +16,14 @@ mod check;
 
 use std::convert::Infallible;
 use std::error::Error;
+use std::future::ready;
 use std::io;
 use std::net::SocketAddr;
 use std::time::Duration;
 
-use fanfare::ws::{self, Incoming, Opcode, ReadError, ReadLimits, Reader};
+use fanfare::ws::{self, Deflate, DeflateOptions, Incoming, Opcode, ReadError, ReadLimits, Reader};
 use futures_util::{SinkExt, StreamExt};
-use http::header::{CONNECTION, SEC_WEBSOCKET_ACCEPT, UPGRADE};
+use http::header::{CONNECTION, SEC_WEBSOCKET_ACCEPT, SEC_WEBSOCKET_EXTENSIONS, UPGRADE};
 use http::{HeaderValue, Request, Response, StatusCode};
 use hyper::server::conn::http1;
 use hyper::service::service_fn;
@@ -29,21 +32,27 @@ use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt};
 use tokio::net::TcpListener;
 use tokio_tungstenite::tungstenite::Message;
 
-const LIMITS: ReadLimits = ReadLimits { message_bytes_max: 16 * 1024 * 1024, fragments_max: 65_536 };
+/// 4 MiB in frames of 64 bytes, and an empty one at their end, are the most fragments of all cases of the
+/// Autobahn suite.
+const LIMITS: ReadLimits = ReadLimits { message_bytes_max: 16 * 1024 * 1024, fragments_max: 65_537 };
 
 /// How long a peer has to hang up after the last frame.
 const LINGER: Duration = Duration::from_secs(5);
 
 #[tokio::main]
 async fn main() -> Result<(), Box<dyn Error>> {
+    let options = DeflateOptions {
+        client_context_takeover: std::env::args().any(|argument| argument == "--takeover"),
+        ..DeflateOptions::default()
+    };
     if check::is_asked_for() {
-        return check::run(serve, verify).await;
+        return check::run(async |listener| serve(listener, options).await, verify).await;
     }
     let address = std::env::args().skip(1).find(|argument| !argument.starts_with("--"));
-    serve(TcpListener::bind(address.as_deref().unwrap_or("127.0.0.1:9001")).await?).await
+    serve(TcpListener::bind(address.as_deref().unwrap_or("127.0.0.1:9001")).await?, options).await
 }
 
-async fn serve(listener: TcpListener) -> Result<(), Box<dyn Error>> {
+async fn serve(listener: TcpListener, options: DeflateOptions) -> Result<(), Box<dyn Error>> {
     println!("ws://{}", listener.local_addr()?);
     loop {
         let stream = match listener.accept().await {
@@ -56,11 +65,12 @@ async fn serve(listener: TcpListener) -> Result<(), Box<dyn Error>> {
             }
         };
         let _ = stream.set_nodelay(true);
+        let answer = service_fn(move |request| ready(Ok::<_, Infallible>(answer(request, &options))));
         let connection = http1::Builder::new()
             // hyper needs a timer to give up on a peer that never finishes its request's head.
             .timer(TokioTimer::new())
             .max_buf_size(16 * 1024)
-            .serve_connection(TokioIo::new(stream), service_fn(async |request| Ok::<_, Infallible>(answer(request))))
+            .serve_connection(TokioIo::new(stream), answer)
             .with_upgrades();
         // An error here means that the peer broke HTTP or left: nothing to do.
         tokio::spawn(connection);
@@ -68,22 +78,30 @@ async fn serve(listener: TcpListener) -> Result<(), Box<dyn Error>> {
 }
 
 /// The opening handshake.
-fn answer<B>(mut request: Request<B>) -> Response<String> {
+fn answer<B>(mut request: Request<B>, options: &DeflateOptions) -> Response<String> {
     let accept_key = match ws::check(request.method(), request.version(), request.headers()) {
         Ok(accept) => accept.accept_key,
         Err(error) => {
             let mut response = Response::new(format!("{error}\n"));
             *response.status_mut() = error.status();
             response.headers_mut().extend(error.header());
+            if error.status() == StatusCode::UPGRADE_REQUIRED {
+                response.headers_mut().insert(UPGRADE, HeaderValue::from_static("websocket"));
+                response.headers_mut().insert(CONNECTION, HeaderValue::from_static("Upgrade"));
+            }
             return response;
         }
     };
+    let deflate = Deflate::negotiate(request.headers(), options);
     let mut response = Response::new(String::new());
     *response.status_mut() = StatusCode::SWITCHING_PROTOCOLS;
     let headers = response.headers_mut();
     headers.insert(SEC_WEBSOCKET_ACCEPT, accept_key);
     headers.insert(UPGRADE, HeaderValue::from_static("websocket"));
     headers.insert(CONNECTION, HeaderValue::from_static("Upgrade"));
+    if let Some(deflate) = &deflate {
+        headers.insert(SEC_WEBSOCKET_EXTENSIONS, deflate.header_value());
+    }
 
     // The stream is free once the answer has been sent. It begins with whatever the client sent
     // without waiting for that.
@@ -91,25 +109,34 @@ fn answer<B>(mut request: Request<B>) -> Response<String> {
     tokio::spawn(async move {
         if let Ok(stream) = upgraded.await {
             // An error here means that the peer has left.
-            let _ = echo(TokioIo::new(stream)).await;
+            let _ = echo(TokioIo::new(stream), deflate).await;
         }
     });
     response
 }
 
 /// Sends messages back until the peer closes the connection, or breaks the protocol.
-async fn echo(stream: impl AsyncRead + AsyncWrite) -> io::Result<()> {
+async fn echo(stream: impl AsyncRead + AsyncWrite, deflate: Option<Deflate>) -> io::Result<()> {
     let (mut read, mut write) = tokio::io::split(stream);
-    let mut reader = Reader::new(&mut read, LIMITS);
+    let mut reader = match &deflate {
+        Some(deflate) => Reader::inflating(&mut read, LIMITS, deflate),
+        None => Reader::new(&mut read, LIMITS),
+    };
+    let push = |out: &mut Vec<u8>, opcode, payload: &[u8]| match &deflate {
+        Some(deflate) => {
+            ws::push_deflated(out, opcode, payload, deflate.window());
+        }
+        None => ws::push(out, opcode, payload),
+    };
     let mut out = Vec::new();
     loop {
         let is_last = match reader.recv().await {
             Ok(Incoming::Text(text)) => {
-                ws::push(&mut out, Opcode::Text, text.as_bytes());
+                push(&mut out, Opcode::Text, text.as_bytes());
                 false
             }
             Ok(Incoming::Binary(bytes)) => {
-                ws::push(&mut out, Opcode::Binary, &bytes);
+                push(&mut out, Opcode::Binary, &bytes);
                 false
             }
             Ok(Incoming::Ping(payload)) => {
