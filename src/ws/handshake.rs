@@ -6,8 +6,8 @@
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use http::header::{
-    CONNECTION, HOST, HeaderMap, HeaderName, HeaderValue, SEC_WEBSOCKET_KEY, SEC_WEBSOCKET_PROTOCOL,
-    SEC_WEBSOCKET_VERSION, UPGRADE,
+    CONNECTION, CONTENT_LENGTH, HOST, HeaderMap, HeaderName, HeaderValue, SEC_WEBSOCKET_KEY, SEC_WEBSOCKET_PROTOCOL,
+    SEC_WEBSOCKET_VERSION, TRANSFER_ENCODING, UPGRADE,
 };
 use http::{Method, StatusCode, Version};
 use sha1::{Digest, Sha1};
@@ -50,6 +50,9 @@ pub enum HandshakeError {
     /// Another version of the protocol.
     #[error("only version 13 of the WebSocket protocol is spoken here")]
     Version,
+    /// A request with a body.
+    #[error("a WebSocket handshake has no body")]
+    Body,
     /// A `Sec-WebSocket-Protocol` that is not visible ASCII.
     #[error("`Sec-WebSocket-Protocol` is not a list of names")]
     Protocol,
@@ -123,6 +126,11 @@ pub fn check<'a>(method: &Method, version: Version, headers: &'a HeaderMap) -> R
         return Err(HandshakeError::Connection);
     }
     the_only(headers, &HOST).ok_or(HandshakeError::Host)?;
+    // RFC 6455, 4.1: what follows the handshake are frames. Whether bytes that came with it are those or
+    // a body, this side and what stands before it might not agree.
+    if has_body(headers) {
+        return Err(HandshakeError::Body);
+    }
     // RFC 6455, 4.4: before the rest, as another version may have other headers.
     let version = the_only(headers, &SEC_WEBSOCKET_VERSION).ok_or(HandshakeError::VersionCount)?;
     if version.as_bytes().trim_ascii() != b"13" {
@@ -132,6 +140,12 @@ pub fn check<'a>(method: &Method, version: Version, headers: &'a HeaderMap) -> R
     let accept_key = accept_key(key.as_bytes().trim_ascii()).ok_or(HandshakeError::Key)?;
     let protocols = protocols(headers).ok_or(HandshakeError::Protocol)?;
     Ok(Accept { accept_key, protocols })
+}
+
+/// RFC 9112, 6.3: whether the head announces a body.
+fn has_body(headers: &HeaderMap) -> bool {
+    let is_long = |length: &HeaderValue| length.as_bytes().trim_ascii() != b"0";
+    headers.contains_key(TRANSFER_ENCODING) || headers.get_all(CONTENT_LENGTH).iter().any(is_long)
 }
 
 /// Answers the key of a client (RFC 6455, 4.2.2), if it is one.
@@ -249,6 +263,14 @@ mod tests {
         check_request("connection", &[], Err(HandshakeError::Connection));
         let close = [("connection", "close")];
         check_request("connection", &close, Err(HandshakeError::Connection));
+    }
+
+    #[test]
+    fn section_4_2_1_a_handshake_has_no_body() {
+        for line in [("content-length", "5"), ("content-length", ""), ("transfer-encoding", "chunked")] {
+            check_request("", &[line], Err(HandshakeError::Body));
+        }
+        check_request("", &[("content-length", "0")], Ok(&[]));
     }
 
     #[test]
