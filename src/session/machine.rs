@@ -98,7 +98,9 @@ pub(super) struct Machine {
     pass: Pass,
     connection: ConnectionId,
     form: Form,
+    /// Malformed commands since the last one that was not.
     malformed: usize,
+    /// As many are borne; the next one ends the connection.
     malformed_max: usize,
     items_max: usize,
     /// The topic that was published to last: most connections publish to one.
@@ -177,7 +179,7 @@ impl Machine {
             return Step::Answered;
         }
         self.malformed += 1;
-        if self.malformed < self.malformed_max { Step::Answered } else { Step::GiveUp }
+        if self.malformed <= self.malformed_max { Step::Answered } else { Step::GiveUp }
     }
 
     pub(super) fn deny(

@@ -151,16 +151,17 @@ fn what_later_versions_bring_says_so() {
 fn malformed_commands_are_counted_until_a_good_one_comes() {
     let mut session = Session::new();
     for _ in 0..3 {
-        for _ in 0..15 {
+        for _ in 0..16 {
             let (steps, events) = session.steps("nonsense");
             assert!(matches!(steps[..], [Step::Answered]));
             assert_eq!(events[0]["code"], "bad_request");
         }
         session.answer(&json!({"type": "ping"}));
     }
-    for round in 1..=16 {
-        let (steps, _) = session.steps("[]");
-        assert_eq!(matches!(steps[..], [Step::GiveUp]), round == 16, "round {round}");
+    for round in 1..=17 {
+        let (steps, events) = session.steps("[]");
+        assert_eq!(events[0]["code"], "bad_request", "round {round}");
+        assert_eq!(matches!(steps[..], [Step::GiveUp]), round == 17, "round {round}");
     }
 }
 
