@@ -167,8 +167,8 @@ impl Shared {
 
     /// Sees to it that a task publishes `$stats`. Must be called within a runtime.
     pub(super) fn serve_stats(self: &Arc<Self>) {
-        if !self.stats_served.swap(true, Ordering::AcqRel) {
-            tokio::spawn(stats::publish(Arc::downgrade(self)));
+        if let Some(served) = stats::Served::begin(self) {
+            tokio::spawn(stats::publish(served));
         }
     }
 }

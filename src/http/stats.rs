@@ -1,7 +1,7 @@
 //! The server's figures, and `$stats`, which carries them once a second while somebody follows it.
 
-use std::sync::Weak;
 use std::sync::atomic::Ordering;
+use std::sync::{Arc, Weak};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use serde::Serialize;
@@ -78,13 +78,33 @@ impl Figures {
     }
 }
 
+/// Says that the figures are published, until it is dropped: with its task, or the task's runtime.
+#[derive(Debug)]
+pub(super) struct Served(Weak<Shared>);
+
+impl Served {
+    /// `None` when somebody publishes them already.
+    pub(super) fn begin(shared: &Arc<Shared>) -> Option<Served> {
+        let is_served = shared.stats_served.swap(true, Ordering::AcqRel);
+        (!is_served).then(|| Served(Arc::downgrade(shared)))
+    }
+}
+
+impl Drop for Served {
+    fn drop(&mut self) {
+        if let Some(shared) = self.0.upgrade() {
+            shared.stats_served.store(false, Ordering::Release);
+        }
+    }
+}
+
 /// Publishes the figures while the service lives.
-pub(super) async fn publish(shared: Weak<Shared>) {
+pub(super) async fn publish(served: Served) {
     let mut ticks = tokio::time::interval(EVERY);
     ticks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Skip);
     loop {
         ticks.tick().await;
-        let Some(shared) = shared.upgrade() else { return };
+        let Some(shared) = served.0.upgrade() else { return };
         let followed = shared.broker.registry().get(TOPIC).is_some_and(|topic| topic.subscribers() > 0);
         if followed {
             // Never refused for good: the name is legal, the payload small, the topic exists.
