@@ -4,7 +4,7 @@
 //! stays in the queue. The reserve lets it be taken, refused politely and closed.
 
 use std::fs::File;
-use std::sync::Mutex;
+use std::sync::{Mutex, PoisonError};
 
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 
@@ -44,6 +44,18 @@ impl Reserve {
         *reserve = None;
         refuse();
         *reserve = open();
+    }
+
+    /// Sees to it that there is one again; false if none can be had. Another core may have taken the
+    /// descriptor while it was given up: unless it gives the connection it has just accepted for it,
+    /// nobody who comes later could be refused, and they would wait in the queue without an answer.
+    pub(super) fn restore(&self) -> bool {
+        // What it guards is whole after every statement, so a panic elsewhere does not spoil it.
+        let mut reserve = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        if reserve.is_none() {
+            *reserve = open();
+        }
+        reserve.is_some()
     }
 }
 

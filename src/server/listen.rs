@@ -107,11 +107,20 @@ impl Acceptor {
     async fn accept(self: Arc<Self>, listener: TcpListener, service: Service) {
         loop {
             match listener.accept().await {
-                Ok((stream, _)) => self.take(stream, &service),
+                Ok((stream, _)) => {
+                    if self.reserve.restore() {
+                        self.take(stream, &service);
+                    } else {
+                        service.count_refused();
+                        refuse(&stream);
+                        drop(stream);
+                        self.reserve.restore();
+                    }
+                }
                 Err(error) if is_of_one_connection(&error) => {}
                 Err(error) => {
                     tracing::warn!(%error, "no room for another connection");
-                    self.reserve.spend(|| refuse_waiting(&listener));
+                    self.reserve.spend(|| refuse_waiting(&listener, &service));
                     tokio::time::sleep(BACK_OFF).await;
                 }
             }
@@ -193,9 +202,9 @@ fn is_of_one_connection(error: &io::Error) -> bool {
 }
 
 /// Takes one waiting connection, with the descriptor that was kept for this, and refuses it.
-fn refuse_waiting(listener: &TcpListener) {
-    if let Ok(socket) = SockRef::from(listener).accept() {
-        let (socket, _) = socket;
+fn refuse_waiting(listener: &TcpListener, service: &Service) {
+    if let Ok((socket, _)) = SockRef::from(listener).accept() {
+        service.count_refused();
         if socket.set_nonblocking(true).is_ok() {
             say_full(&mut &socket);
         }
