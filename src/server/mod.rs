@@ -4,6 +4,8 @@ mod demo;
 mod descriptors;
 mod listen;
 mod log;
+#[cfg(test)]
+mod tests;
 
 use std::io::{self, Write};
 use std::process::ExitCode;

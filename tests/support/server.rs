@@ -20,11 +20,13 @@ impl Server {
 
     /// A server with settings, such as `("limits.header_ms", "200")`.
     pub(crate) fn with(settings: &[(&str, &str)]) -> Server {
-        let mut child = command(settings)
-            .args(["--listen", "127.0.0.1:0"])
-            .stdout(Stdio::piped())
-            .spawn()
-            .expect("the fanfare command starts");
+        Server::run(command(settings))
+    }
+
+    /// Whatever [`command`] gave, with arguments and surroundings of the test's own.
+    pub(crate) fn run(mut command: Command) -> Server {
+        command.args(["--listen", "127.0.0.1:0"]).stdout(Stdio::piped());
+        let mut child = command.spawn().expect("the fanfare command starts");
         let mut stdout = BufReader::new(child.stdout.take().expect("standard output is piped"));
         let mut line = String::new();
         stdout.read_line(&mut line).expect("standard output can be read");

@@ -11,6 +11,8 @@ mod client;
 mod commands;
 mod data;
 mod delivery;
+mod descriptors;
+mod figures;
 mod framing;
 mod handshake;
 mod http;
@@ -18,6 +20,7 @@ mod http_api;
 mod lifecycle;
 mod origin;
 mod raw;
+mod retention;
 #[path = "../support/server.rs"]
 mod server;
 mod slow;

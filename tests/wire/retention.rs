@@ -1,0 +1,175 @@
+//! What topics keep, by the rules of a configuration file: the first that matches a topic's name decides.
+
+use std::path::PathBuf;
+use std::thread;
+use std::time::{Duration, Instant};
+use std::{env, fs, process};
+
+use serde_json::{Value, json};
+
+use crate::PATIENCE;
+use crate::client::Client;
+use crate::http::{get, publish};
+use crate::server::{Server, command};
+
+/// A file that ends with the test.
+struct File(PathBuf);
+
+impl File {
+    fn new(name: &str, text: &str) -> File {
+        let path = env::temp_dir().join(format!("fanfare-{}-{name}.toml", process::id()));
+        fs::write(&path, text).expect("a file can be written");
+        File(path)
+    }
+}
+
+impl Drop for File {
+    fn drop(&mut self) {
+        let _ = fs::remove_file(&self.0);
+    }
+}
+
+/// A server with a configuration file of this content.
+fn configured(name: &str, text: &str) -> Server {
+    let file = File::new(name, text);
+    let mut command = command(&[]);
+    command.arg("--config").arg(&file.0);
+    Server::run(command)
+}
+
+/// The weight of all histories.
+fn retained(server: &Server) -> u64 {
+    let metrics = get(server, "/metrics");
+    let line = metrics.text().lines().find_map(|line| line.strip_prefix("fanfare_retained_bytes "));
+    line.and_then(|bytes| bytes.parse().ok()).expect("a figure")
+}
+
+/// What one message weighs: its payload twice, its topic's name and 256, as docs/configuration.md says.
+fn weight(topic: &str, data: &Value) -> u64 {
+    (2 * data.to_string().len() + topic.len() + 256) as u64
+}
+
+/// Publishes so many messages to a topic that nothing was published to; how much more is retained then.
+fn retained_of(server: &Server, topic: &str, data: &Value, count: usize) -> u64 {
+    let before = retained(server);
+    for _ in 0..count {
+        assert_eq!(publish(server, &json!({"topic": topic, "data": data})).status, 200);
+    }
+    retained(server) - before
+}
+
+#[test]
+fn the_first_rule_that_matches_decides_how_much_is_retained() {
+    let server = configured(
+        "sizes",
+        r#"
+        [history]
+        entries = 5
+
+        [[topics]]
+        pattern = "few.special"
+        history_entries = 7
+
+        [[topics]]
+        pattern = "few.*"
+        history_entries = 2
+
+        # Never reached: the one before it matches as well.
+        [[topics]]
+        pattern = "few.never"
+        history_entries = 9
+
+        [[topics]]
+        pattern = "light.>"
+        history_bytes = 2000
+
+        [[topics]]
+        pattern = "none"
+        history_entries = 0
+        "#,
+    );
+    let data = json!("x".repeat(98));
+    for (topic, entries) in
+        [("few.special", 7), ("few.a", 2), ("few.never", 2), ("few.a.b", 5), ("other", 5), ("light.a.b", 4)]
+    {
+        let kept = retained_of(&server, topic, &data, 20);
+        assert_eq!(kept, entries * weight(topic, &data), "{topic} keeps {entries}");
+    }
+    // What is left out of a rule is as everywhere: more than five of these would weigh less than 2000.
+    let small = json!(1);
+    assert_eq!(retained_of(&server, "light.small", &small, 20), 5 * weight("light.small", &small));
+    // The newest message stays until somebody looks after it, within a second or with the next one.
+    assert!(retained_of(&server, "none", &data, 20) <= weight("none", &data));
+}
+
+#[test]
+fn a_rule_s_age_is_that_of_its_topics_alone() {
+    let server = configured(
+        "ages",
+        r#"
+        [history]
+        age_ms = 1
+
+        [[topics]]
+        pattern = "old.*"
+        history_age_ms = 86_400_000
+        "#,
+    );
+    // Somebody has to be there: time goes by for a server that serves.
+    let _client = Client::json(&server);
+    for topic in ["old.a", "young"] {
+        assert_eq!(publish(&server, &json!({"topic": topic, "data": 1})).status, 200);
+    }
+    let deadline = Instant::now() + PATIENCE;
+    while retained(&server) != weight("old.a", &json!(1)) {
+        assert!(Instant::now() < deadline, "{} bytes are retained", retained(&server));
+        thread::sleep(Duration::from_millis(20));
+    }
+}
+
+#[test]
+fn a_slow_subscriber_catches_up_as_far_as_the_rule_of_each_topic_retains() {
+    const COUNT: u64 = 2000;
+    let server = configured(
+        "slow",
+        r#"
+        [[topics]]
+        pattern = "much"
+        history_entries = 10_000
+        history_bytes = 1_000_000_000
+
+        [[topics]]
+        pattern = "*"
+        history_entries = 0
+        "#,
+    );
+    let mut slow = Client::json(&server);
+    slow.subscribe("much");
+    slow.subscribe("little");
+    let mut publisher = Client::json(&server);
+    // Far more than both kernels buffer.
+    let data = "x".repeat(10_000);
+    for _ in 0..COUNT {
+        for topic in ["much", "little"] {
+            publisher.send(json!({"type": "publish", "topic": topic, "data": data}));
+        }
+    }
+    publisher.expect_quiet();
+    let (mut much, mut little, mut gaps) = (0, 0, 0);
+    while much < COUNT || little < COUNT {
+        let event = slow.recv();
+        let at = if event["topic"] == "much" { &mut much } else { &mut little };
+        let (from, to) = match event["type"].as_str() {
+            Some("message") => (&event["offset"], &event["offset"]),
+            Some("gap") => {
+                assert_eq!(event["topic"], "little", "all of the other topic is retained: {event}");
+                gaps += 1;
+                (&event["from"], &event["to"])
+            }
+            _ => panic!("{event}"),
+        };
+        assert_eq!(*from, json!(*at + 1));
+        *at = to.as_u64().expect("an offset");
+    }
+    assert!(gaps >= 1, "the sockets hold more than this test sends");
+}
