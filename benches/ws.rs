@@ -1,8 +1,10 @@
 //! Reading masked text messages from memory: what a message costs before anybody looks at it.
 //!
 //! `reader` is [`fanfare::ws::Reader`]: messages as their own allocations, everything checked.
+//! `deflated` is the same for messages that a client has compressed, by the length they are inflated to.
 //! `bare` is the frame reader that it stands on, alone: it lets through unmasked frames, endless
-//! messages and more, and its payloads hold on to its buffer. The difference is the price.
+//! messages and more, and its payloads hold on to its buffer. `gated` has the gate in front of that. The
+//! differences are the prices.
 
 use std::convert::Infallible;
 use std::future::ready;
@@ -11,32 +13,75 @@ use std::pin::pin;
 use std::task::{Context, Poll, Waker};
 
 use criterion::{BenchmarkId, Criterion, Throughput, criterion_group, criterion_main};
-use fanfare::ws::{Incoming, ReadError, ReadLimits, Reader};
+use fanfare::internals::ws::gated;
+use fanfare::ws::{Deflate, DeflateOptions, Incoming, Opcode, ReadError, ReadLimits, Reader, Window, push_deflated};
 use fastwebsockets::{Role, WebSocketError, after_handshake_split};
+use http::HeaderMap;
+use http::header::{HeaderValue, SEC_WEBSOCKET_EXTENSIONS};
+use tokio::io::AsyncRead;
 
 fn reading(c: &mut Criterion) {
     let mut group = c.benchmark_group("ws");
     for payload_bytes in [16, 128, 1024, 16 * 1024, 128 * 1024] {
         let messages = (1 << 20) / (payload_bytes + 64);
-        let stream = frame(&"x".repeat(payload_bytes)).repeat(messages);
+        let stream = frame(0x81, &vec![b'x'; payload_bytes]).repeat(messages);
         group.throughput(Throughput::Elements(messages as u64));
         group.bench_function(BenchmarkId::new("reader", payload_bytes), |b| {
             b.iter(|| {
-                assert_eq!(finish(read_all(black_box(&stream))), messages * payload_bytes);
+                let reader = Reader::new(black_box(&stream[..]), LIMITS);
+                assert_eq!(finish(read_all(reader)), messages * payload_bytes);
+            });
+        });
+        group.bench_function(BenchmarkId::new("gated", payload_bytes), |b| {
+            b.iter(|| {
+                let stream = gated(black_box(&stream[..]), LIMITS);
+                assert_eq!(finish(read_all_bare(stream)), messages * payload_bytes);
             });
         });
         group.bench_function(BenchmarkId::new("bare", payload_bytes), |b| {
             b.iter(|| {
-                assert_eq!(finish(read_all_bare(black_box(&stream))), messages * payload_bytes);
+                assert_eq!(finish(read_all_bare(black_box(&stream[..]))), messages * payload_bytes);
             });
         });
     }
     group.finish();
 }
 
-async fn read_all(stream: &[u8]) -> usize {
-    let limits = ReadLimits { message_bytes_max: 1 << 20, fragments_max: 16 };
-    let mut reader = Reader::new(stream, limits);
+fn inflating(c: &mut Criterion) {
+    let mut headers = HeaderMap::new();
+    headers.insert(SEC_WEBSOCKET_EXTENSIONS, HeaderValue::from_static("permessage-deflate"));
+    let agreed = Deflate::negotiate(&headers, &DeflateOptions::default()).expect("the simplest offer");
+    let mut group = c.benchmark_group("ws");
+    for payload_bytes in [128, 1024, 16 * 1024] {
+        let mut message = String::from("[");
+        for number in 0.. {
+            let next = format!(r#"{{"order":{},"price":{}}},"#, number * 7919 % 10_007, number * 104_729 % 99_991);
+            if message.len() + next.len() >= payload_bytes {
+                break;
+            }
+            message += &next;
+        }
+        message += &" ".repeat(payload_bytes - message.len() - 1);
+        message += "]";
+        let mut deflated = Vec::new();
+        assert!(push_deflated(&mut deflated, Opcode::Text, message.as_bytes(), Window::Bits12));
+        let head = if deflated[1] == 126 { 4 } else { 2 };
+        let messages = (1 << 20) / (payload_bytes + 64);
+        let stream = frame(0xC1, &deflated[head..]).repeat(messages);
+        group.throughput(Throughput::Elements(messages as u64));
+        group.bench_function(BenchmarkId::new("deflated", payload_bytes), |b| {
+            b.iter(|| {
+                let reader = Reader::inflating(black_box(&stream[..]), LIMITS, &agreed);
+                assert_eq!(finish(read_all(reader)), messages * payload_bytes);
+            });
+        });
+    }
+    group.finish();
+}
+
+const LIMITS: ReadLimits = ReadLimits { message_bytes_max: 1 << 20, fragments_max: 16 };
+
+async fn read_all(mut reader: Reader<&[u8]>) -> usize {
     let mut bytes = 0;
     loop {
         match reader.next().await {
@@ -47,7 +92,7 @@ async fn read_all(stream: &[u8]) -> usize {
     }
 }
 
-async fn read_all_bare(stream: &[u8]) -> usize {
+async fn read_all_bare(stream: impl AsyncRead + Unpin) -> usize {
     let (mut frames, _) = after_handshake_split(stream, tokio::io::sink(), Role::Server);
     let mut bytes = 0;
     loop {
@@ -60,11 +105,11 @@ async fn read_all_bare(stream: &[u8]) -> usize {
     }
 }
 
-/// A text frame as a client sends it.
-fn frame(text: &str) -> Vec<u8> {
+/// A frame as a client sends it; `first` is its first byte.
+fn frame(first: u8, payload: &[u8]) -> Vec<u8> {
     const KEY: [u8; 4] = [0x37, 0xfa, 0x21, 0x3d];
-    let mut frame = vec![0x81];
-    match text.len() {
+    let mut frame = vec![first];
+    match payload.len() {
         length @ 0..=125 => frame.push(0x80 | length as u8),
         length @ 126..=0xFFFF => {
             frame.push(0x80 | 126);
@@ -76,7 +121,7 @@ fn frame(text: &str) -> Vec<u8> {
         }
     }
     frame.extend(KEY);
-    frame.extend(text.bytes().zip(KEY.iter().cycle()).map(|(a, b)| a ^ b));
+    frame.extend(payload.iter().zip(KEY.iter().cycle()).map(|(a, b)| a ^ b));
     frame
 }
 
@@ -88,5 +133,5 @@ fn finish<T>(future: impl Future<Output = T>) -> T {
     }
 }
 
-criterion_group!(benches, reading);
+criterion_group!(benches, reading, inflating);
 criterion_main!(benches);

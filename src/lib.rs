@@ -58,6 +58,9 @@ pub mod internals {
     pub mod ring {
         pub use crate::ring::*;
     }
+    pub mod ws {
+        pub use crate::ws::gated;
+    }
 }
 
 #[cfg(doctest)]

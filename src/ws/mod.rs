@@ -33,6 +33,12 @@ mod naive;
 #[cfg(test)]
 mod tests;
 
+/// The gate alone, for the bench that tells what it costs.
+#[doc(hidden)]
+pub fn gated<R: tokio::io::AsyncRead + Unpin>(stream: R, limits: ReadLimits) -> impl tokio::io::AsyncRead + Unpin {
+    gate::Gate::new(stream, limits, None)
+}
+
 pub use close::CloseCode;
 pub(crate) use deflate::deflate;
 pub use deflate::{Window, push_deflated};
