@@ -169,19 +169,20 @@ pub(crate) fn data_tail(traffic: Traffic) -> String {
     const AROUND: usize = r#"{"at":,"pad":""}"#.len() + AT_DIGITS;
     let mut rest = String::new();
     // Orders, as such events go: names that come again, numbers that do not.
-    let mut state = 1_u32;
+    let (mut state, mut id) = (1_u32, 4_000_000);
     while AROUND + rest.len() + ORDER_BYTES < traffic.data_bytes {
         state = state.wrapping_mul(747_796_405).wrapping_add(2_891_336_453);
-        let (id, price, lots) = (state >> 12, (state >> 7) % 100_000, (state >> 3) % 100);
+        id += state % 1_000;
+        let (lots, price) = (10 + (state >> 3) % 90, 10_000 + (state >> 7) % 90_000);
         // Infallible: the writer is a String.
-        let _ = write!(rest, r#","order{id:07}":{{"price":{price:05},"lots":{lots:02},"side":"buy"}}"#);
+        let _ = write!(rest, r#","order{id}":{{"lots":{lots},"price":{price},"side":"buy"}}"#);
     }
     let pad = "x".repeat(traffic.data_bytes - AROUND - rest.len());
     format!(r#"{rest},"pad":"{pad}"}}}}"#)
 }
 
 /// Bytes of one order in [`data_tail`].
-const ORDER_BYTES: usize = r#","order0000000":{"price":00000,"lots":00,"side":"buy"}"#.len();
+const ORDER_BYTES: usize = r#","order0000000":{"lots":00,"price":00000,"side":"buy"}"#.len();
 
 /// The time in a message that ends with `data_tail` (see [`data_tail`]).
 pub(crate) fn at(message: &[u8], data_tail: &[u8]) -> Option<u64> {
