@@ -9,6 +9,7 @@ mod bad_data;
 mod bad_input;
 mod client;
 mod commands;
+mod compression;
 mod data;
 mod delivery;
 mod descriptors;
