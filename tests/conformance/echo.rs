@@ -1,6 +1,7 @@
 //! The example `echo`, run for one test on a port of its own.
 
 use std::env;
+use std::fs;
 use std::io::{BufRead, BufReader};
 use std::net::SocketAddr;
 use std::path::PathBuf;
@@ -31,6 +32,13 @@ impl Echo {
         let address = line.trim_end().strip_prefix("ws://").and_then(|address| address.parse().ok());
         let address = address.unwrap_or_else(|| panic!("not an address: {line:?}"));
         Echo { child, address, _stdout: stdout }
+    }
+
+    /// The most memory that the server has had so far, where the system tells.
+    pub(crate) fn memory_peak_bytes(&self) -> Option<usize> {
+        let status = fs::read_to_string(format!("/proc/{}/status", self.child.id())).ok()?;
+        let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:"))?;
+        line.trim().strip_suffix(" kB")?.parse::<usize>().ok().map(|kib| kib * 1024)
     }
 
     pub(crate) fn address(&self) -> SocketAddr {

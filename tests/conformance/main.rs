@@ -4,13 +4,16 @@
 //! plain bytes from here. Compression is tried by two clients that nobody here wrote, and where its bits
 //! matter by an inflater that is slow and obvious.
 
+mod blocks;
 mod closing;
 mod control;
+mod deflate;
 mod echo;
 mod fragmentation;
 mod framing;
 mod handshake;
 mod limits;
+mod negotiation;
 mod peer;
 mod text;
 

@@ -7,6 +7,8 @@ use crate::PATIENCE;
 use crate::echo::Echo;
 
 pub(crate) const FIN: u8 = 0x80;
+pub(crate) const RSV1: u8 = 0x40;
+pub(crate) const RSV2: u8 = 0x20;
 
 pub(crate) const CONTINUATION: u8 = 0x0;
 pub(crate) const TEXT: u8 = 0x1;
@@ -48,6 +50,21 @@ impl<'a> Peer<'a> {
         peer.write(HANDSHAKE.as_bytes());
         assert_eq!(peer.reply().status, 101);
         peer
+    }
+
+    /// A connection after a handshake with these lines of extensions, and what the server agreed to.
+    #[track_caller]
+    pub(crate) fn offer(echo: &'a Echo, lines: &[&str]) -> (Peer<'a>, Option<String>) {
+        let mut handshake = HANDSHAKE.trim_end().to_owned();
+        for line in lines {
+            handshake += &format!("\r\nSec-WebSocket-Extensions: {line}");
+        }
+        let mut peer = Peer::dial(echo);
+        peer.write(format!("{handshake}\r\n\r\n").as_bytes());
+        let reply = peer.reply();
+        assert_eq!(reply.status, 101, "{lines:?}");
+        let answer = reply.header("sec-websocket-extensions").map(str::to_owned);
+        (peer, answer)
     }
 
     pub(crate) fn write(&mut self, bytes: &[u8]) {
@@ -217,9 +234,10 @@ pub(crate) fn head(first: u8, mask: u8, length: u64) -> Vec<u8> {
     head
 }
 
-/// A message in fragments: all but the last without FIN, all but the first continuations.
-pub(crate) fn fragments(opcode: u8, parts: &[&[u8]]) -> Vec<u8> {
+/// A message in fragments: all but the last without FIN, all but the first continuations. `kind` is the
+/// opcode, and RSV1 where it is compressed.
+pub(crate) fn fragments(kind: u8, parts: &[&[u8]]) -> Vec<u8> {
     let last = parts.len() - 1;
-    let first = |index| if index == 0 { opcode } else { CONTINUATION } | if index == last { FIN } else { 0 };
+    let first = |index| if index == 0 { kind } else { CONTINUATION } | if index == last { FIN } else { 0 };
     parts.iter().enumerate().flat_map(|(index, part)| frame(first(index), part)).collect()
 }
