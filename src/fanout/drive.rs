@@ -6,6 +6,7 @@ use std::sync::{Arc, Weak};
 use std::task::Poll;
 use std::time::Duration;
 
+use super::headcount::{Counted, Headcount};
 use super::mail::Mailbox;
 use super::shard::{Shard, ShardOptions, Turn};
 use super::stats::Totals;
@@ -22,6 +23,8 @@ pub(crate) struct Pool {
     options: ShardOptions,
     shards: Vec<Arc<Mailbox>>,
     next: AtomicUsize,
+    /// Connections that are on their way to a shard or with it.
+    connections: Arc<Headcount>,
     /// Shards hold it weakly: they end when it is gone.
     alive: Arc<()>,
 }
@@ -29,7 +32,7 @@ pub(crate) struct Pool {
 impl Pool {
     pub(crate) fn new(broker: Broker, options: ShardOptions, shards: usize) -> Self {
         let shards = (0..shards.max(1)).map(|_| Arc::new(Mailbox::new())).collect();
-        Pool { broker, options, shards, next: AtomicUsize::new(0), alive: Arc::new(()) }
+        Pool { broker, options, shards, next: AtomicUsize::new(0), connections: Arc::default(), alive: Arc::new(()) }
     }
 
     /// The shard of that number, or one after the other. Must be called within a runtime.
@@ -57,8 +60,13 @@ impl Pool {
     }
 
     /// Connections that are open or about to be.
-    pub(crate) fn connections(&self) -> u64 {
-        self.shards.iter().map(|shard| u64::from(shard.connections().load(Ordering::Relaxed))).sum()
+    pub(crate) fn connections(&self) -> &Headcount {
+        &self.connections
+    }
+
+    /// Counts one more connection, unless there are `max`.
+    pub(crate) fn admit(&self, max: u64) -> Option<Counted> {
+        self.connections.enter_below(max)
     }
 
     /// Says goodbye to everybody, see [`Mailbox::drain`].

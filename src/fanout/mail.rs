@@ -20,8 +20,6 @@ pub(crate) struct Mailbox {
     stats: Stats,
     /// The shard's clock in ticks, for sessions to note when a peer was heard.
     tick: AtomicU32,
-    /// Connections that are on their way to the shard or with it.
-    connections: AtomicU32,
     /// Whether a shard reads this.
     served: AtomicBool,
     /// Everybody is to leave, spread over so many milliseconds; `NO_DRAIN` in quiet times.
@@ -77,7 +75,6 @@ impl Mailbox {
             inbox: Arc::new(Inbox::new(Behind::HoldsPublishers)),
             stats: Stats::default(),
             tick: AtomicU32::new(0),
-            connections: AtomicU32::new(0),
             served: AtomicBool::new(false),
             drain_spread_ms: AtomicU64::new(NO_DRAIN),
         }
@@ -110,10 +107,6 @@ impl Mailbox {
     /// So many compressed messages have been received.
     pub(crate) fn add_inflated(&self, count: u64) {
         self.stats.inflated.fetch_add(count, Ordering::Relaxed);
-    }
-
-    pub(crate) fn connections(&self) -> &AtomicU32 {
-        &self.connections
     }
 
     /// Says goodbye to everybody, with return times spread evenly over `spread_ms`.

@@ -74,15 +74,44 @@ impl Service {
     /// Sends every connection away: no new ones, `/readyz` says 503, and everybody gets a `goodbye`
     /// that asks to return at times spread evenly over `spread`.
     ///
-    /// It does not wait for them to leave, see [`connections`](Self::connections).
+    /// It does not wait for them to leave, see [`drained`](Self::drained).
     pub fn drain(&self, spread: std::time::Duration) {
-        self.shared.draining.store(true, Ordering::Relaxed);
+        self.shared.draining.store(true, Ordering::SeqCst);
         self.shared.pool.drain(u64::try_from(spread.as_millis()).unwrap_or(u64::MAX));
+    }
+
+    /// Completes once no WebSocket connection is open or about to be: at once where there is none.
+    ///
+    /// It comes after [`drain`](Self::drain), which lets nobody in any more; without that, others may be
+    /// there by the time it is done. A peer that leaves its goodbye unanswered is hung up on within
+    /// seconds. Who has less time than that waits with a time-out.
+    ///
+    /// It may be awaited on any runtime, and by several at once.
+    ///
+    /// # Cancel safety
+    ///
+    /// It only watches: dropped, it changes nothing, and another call waits for the same.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// # use std::time::Duration;
+    /// # #[tokio::main(flavor = "current_thread")]
+    /// # async fn main() {
+    /// # let service = fanfare::Service::new(fanfare::Broker::new());
+    /// service.drain(Duration::from_secs(5));
+    /// if tokio::time::timeout(Duration::from_secs(10), service.drained()).await.is_err() {
+    ///     eprintln!("{} clients have not left", service.connections());
+    /// }
+    /// # }
+    /// ```
+    pub async fn drained(&self) {
+        self.shared.pool.connections().emptied().await;
     }
 
     /// How many WebSocket connections are open or about to be.
     pub fn connections(&self) -> u64 {
-        self.shared.pool.connections()
+        self.shared.pool.connections().present()
     }
 
     /// The same service for the connections of one core.
@@ -158,7 +187,8 @@ impl Service {
 
 impl Shared {
     pub(super) fn is_draining(&self) -> bool {
-        self.draining.load(Ordering::Relaxed)
+        // SeqCst: see `Headcount`.
+        self.draining.load(Ordering::SeqCst)
     }
 
     pub(super) fn totals(&self) -> Totals {

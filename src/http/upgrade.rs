@@ -19,7 +19,7 @@ use crate::broker::Form;
 use crate::fanout::Transport;
 use crate::gate::Pass;
 use crate::protocol::{Encoding, ErrorCode};
-use crate::session::{self, Admission, Counted, Stream};
+use crate::session::{self, Admission, Stream};
 use crate::ws;
 
 /// A subprotocol item that carries a token; it is never echoed.
@@ -48,12 +48,14 @@ pub(super) fn upgrade<B>(service: &Service, mut request: Request<B>) -> Response
         Err(message) => return reply::error(StatusCode::BAD_REQUEST, ErrorCode::BadRequest, &message),
     };
     let echo = (!accept.protocols.is_empty()).then(|| encoding.subprotocol());
+    // Counted first: either the drain is seen below, or whoever waits for its end waits for this one.
+    let counted = shared.pool.admit(shared.options.connections_max as u64);
     if shared.is_draining() {
         return unavailable(shared, "the server is being restarted");
     }
-    if shared.pool.connections() >= shared.options.connections_max as u64 {
+    let Some(counted) = counted else {
         return unavailable(shared, "as many connections as the server may hold");
-    }
+    };
 
     let deflate = agree(shared, &request);
     let mut response = Response::new(Body::default());
@@ -77,9 +79,9 @@ pub(super) fn upgrade<B>(service: &Service, mut request: Request<B>) -> Response
         id: shared.broker.next_connection(),
         form: Form::new(encoding, deflate.as_ref().map(ws::Deflate::window)),
         deflate,
-        counted: Counted::new(&mailbox),
         mailbox,
         options: Arc::clone(&shared.session_options),
+        counted,
     };
     let upgraded = hyper::upgrade::on(&mut request);
     tokio::spawn(begin(upgraded, admission));

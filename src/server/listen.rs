@@ -8,7 +8,6 @@ use std::io::{self, Write};
 use std::net::{SocketAddr, TcpListener as StdListener, ToSocketAddrs};
 use std::pin::pin;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use hyper::server::conn::http1;
@@ -20,6 +19,7 @@ use tokio::sync::watch;
 use super::StartError;
 use super::descriptors::Reserve;
 use crate::config::Config;
+use crate::fanout::{Counted, Headcount};
 use crate::http::Service;
 
 /// Connections that wait to be accepted, at most; the kernel may allow fewer.
@@ -73,7 +73,7 @@ pub(super) struct Acceptor {
     header_time: Duration,
     connections_max: u64,
     /// Connections that speak HTTP, as yet or for good.
-    open: AtomicU64,
+    open: Arc<Headcount>,
     reserve: Reserve,
     stopped: watch::Receiver<bool>,
 }
@@ -83,14 +83,15 @@ impl Acceptor {
         Acceptor {
             header_time: Duration::from_millis(config.limits.header_ms),
             connections_max: config.limits.connections as u64,
-            open: AtomicU64::new(0),
+            open: Arc::default(),
             reserve: Reserve::new(),
             stopped,
         }
     }
 
-    pub(super) fn open(&self) -> u64 {
-        self.open.load(Ordering::Relaxed)
+    /// Completes when no connection speaks HTTP.
+    pub(super) async fn emptied(&self) {
+        self.open.emptied().await;
     }
 
     /// Serves one core's share; never ends.
@@ -128,41 +129,30 @@ impl Acceptor {
     }
 
     fn take(self: &Arc<Self>, stream: TcpStream, service: &Service) {
-        if self.open() + service.connections() >= self.connections_max {
+        if self.open.present() + service.connections() >= self.connections_max {
             service.count_refused();
             refuse(&stream);
             return;
         }
+        // Counted first: either the end is seen below, or it waits for this one.
+        let counted = self.open.enter();
         if *self.stopped.borrow() {
             // Probes and newcomers are answered to the end; the end does not wait for them.
             tokio::spawn(refuse_late(stream, service.clone(), self.header_time));
             return;
         }
-        let counted = Open::new(Arc::clone(self));
-        tokio::spawn(serve_http(stream, service.clone(), counted));
+        tokio::spawn(serve_http(stream, service.clone(), self.header_time, self.stopped.clone(), counted));
     }
 }
 
-/// A connection that is counted for as long as it speaks HTTP.
-#[derive(Debug)]
-struct Open(Arc<Acceptor>);
-
-impl Open {
-    fn new(acceptor: Arc<Acceptor>) -> Self {
-        acceptor.open.fetch_add(1, Ordering::Relaxed);
-        Open(acceptor)
-    }
-}
-
-impl Drop for Open {
-    fn drop(&mut self) {
-        self.0.open.fetch_sub(1, Ordering::Relaxed);
-    }
-}
-
-async fn serve_http(stream: TcpStream, service: Service, counted: Open) {
-    let mut stopped = counted.0.stopped.clone();
-    let connection = http(counted.0.header_time).serve_connection(TokioIo::new(stream), service).with_upgrades();
+async fn serve_http(
+    stream: TcpStream,
+    service: Service,
+    header_time: Duration,
+    mut stopped: watch::Receiver<bool>,
+    _counted: Counted,
+) {
+    let connection = http(header_time).serve_connection(TokioIo::new(stream), service).with_upgrades();
     let mut connection = pin!(connection);
     let ended = tokio::select! {
         ended = connection.as_mut() => ended,

@@ -11,11 +11,12 @@ use std::io::{self, Write};
 use std::process::ExitCode;
 use std::sync::Arc;
 use std::thread;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use tokio::runtime::Builder;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::watch;
+use tokio::time::timeout;
 
 use crate::broker::{Broker, History, TopicFilter, TopicRule};
 use crate::config::Config;
@@ -161,15 +162,14 @@ fn announce(listeners: &Listeners) -> io::Result<()> {
 
 /// Sends everybody away and waits until they have gone or the deadline has come.
 async fn drain(config: &Config, service: &Service, acceptor: &Acceptor, stop: &watch::Sender<bool>) {
-    const LOOK_EVERY: Duration = Duration::from_millis(10);
-    let deadline = Instant::now() + Duration::from_millis(config.drain.deadline_ms);
     stop.send_replace(true);
     service.drain(Duration::from_millis(config.drain.spread_ms));
-    while service.connections() + acceptor.open() > 0 {
-        if Instant::now() >= deadline {
-            tracing::warn!(connections = service.connections(), "the deadline has come before everybody left");
-            return;
-        }
-        tokio::time::sleep(LOOK_EVERY).await;
+    let all_gone = async {
+        // In this order: a handshake that is under way counts with the service before it stops to count here.
+        acceptor.emptied().await;
+        service.drained().await;
+    };
+    if timeout(Duration::from_millis(config.drain.deadline_ms), all_gone).await.is_err() {
+        tracing::warn!(connections = service.connections(), "the deadline has come before everybody left");
     }
 }

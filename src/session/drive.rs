@@ -4,7 +4,6 @@ use std::future::{Future, poll_fn};
 use std::ops::ControlFlow;
 use std::pin::pin;
 use std::sync::Arc;
-use std::sync::atomic::Ordering;
 use std::task::Poll;
 use std::time::Duration;
 
@@ -14,7 +13,7 @@ use tokio::time::{Instant, timeout, timeout_at};
 use super::machine::{Ask, Machine, SessionOptions, Step, Waiting};
 use super::stream::Stream;
 use crate::broker::{ConnectionId, Form};
-use crate::fanout::{Goodbye, Link, Mailbox, Transport, What};
+use crate::fanout::{Counted, Goodbye, Link, Mailbox, Transport, What};
 use crate::gate::{Denied, Pass};
 use crate::protocol::{CloseCode, Encoding, Event, Filter, decode_json, decode_msgpack};
 use crate::ws::{self, Incoming, Opcode, ReadError, ReadLimits, Reader};
@@ -41,23 +40,6 @@ pub(crate) struct Admission {
     pub(crate) options: Arc<SessionOptions>,
     /// Counts the connection for as long as it lives.
     pub(crate) counted: Counted,
-}
-
-/// One of a shard's connections, counted until it is dropped.
-#[derive(Debug)]
-pub(crate) struct Counted(Arc<Mailbox>);
-
-impl Counted {
-    pub(crate) fn new(mailbox: &Arc<Mailbox>) -> Self {
-        mailbox.connections().fetch_add(1, Ordering::Relaxed);
-        Counted(Arc::clone(mailbox))
-    }
-}
-
-impl Drop for Counted {
-    fn drop(&mut self) {
-        self.0.connections().fetch_sub(1, Ordering::Relaxed);
-    }
 }
 
 /// How a connection's commands ended.

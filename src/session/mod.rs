@@ -10,6 +10,6 @@ mod stream;
 #[cfg(test)]
 mod tests;
 
-pub(crate) use drive::{Admission, Counted, run};
+pub(crate) use drive::{Admission, run};
 pub(crate) use machine::SessionOptions;
 pub(crate) use stream::Stream;
