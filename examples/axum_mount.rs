@@ -8,7 +8,7 @@
 
 #![allow(clippy::print_stdout, reason = "an example talks to a terminal")]
 
-mod check;
+mod support;
 
 use std::error::Error;
 use std::time::Duration;
@@ -21,18 +21,10 @@ use axum::{Json, Router};
 use fanfare::{Broker, PublishError, Service};
 use serde::{Deserialize, Serialize};
 use serde_json::json;
-use tokio::net::TcpListener;
 
 #[tokio::main]
 async fn main() -> Result<(), Box<dyn Error>> {
-    if check::is_asked_for() {
-        return check::run(serve, verify).await;
-    }
-    let address = std::env::args().nth(1).unwrap_or_else(|| "127.0.0.1:3000".to_owned());
-    serve(TcpListener::bind(address).await?).await
-}
-
-async fn serve(listener: TcpListener) -> Result<(), Box<dyn Error>> {
+    let listener = support::listen().await?;
     let broker = Broker::new();
     let service = Service::new(broker.clone());
     let app = Router::new()
@@ -46,24 +38,16 @@ async fn serve(listener: TcpListener) -> Result<(), Box<dyn Error>> {
     println!("the app        http://{at}/\nits orders     POST http://{at}/orders");
     println!("the broker     ws://{at}/events/ws\nits dashboard  http://{at}/events/");
 
-    axum::serve(listener, app).with_graceful_shutdown(stop(service)).await?;
+    let stop = async move {
+        let _ = tokio::signal::ctrl_c().await;
+        // axum waits for requests under way, but a connection that has become a WebSocket is out of its
+        // hands: without this, clients would be hung up on. Each is told when to come back, at another
+        // moment within five seconds.
+        service.drain(Duration::from_secs(5));
+        service.drained().await;
+    };
+    axum::serve(listener, app).with_graceful_shutdown(stop).await?;
     Ok(())
-}
-
-/// Waits for ctrl-c, then until the WebSocket clients have left.
-async fn stop(service: Service) {
-    let _ = tokio::signal::ctrl_c().await;
-    // axum waits for requests under way, but a connection that has become a WebSocket is out of its
-    // hands: without this, clients would be hung up on. Each is told when to come back, at another
-    // moment within five seconds.
-    service.drain(Duration::from_secs(5));
-    // One that does not answer holds nobody up for long.
-    for _ in 0..200 {
-        if service.connections() == 0 {
-            break;
-        }
-        tokio::time::sleep(Duration::from_millis(10)).await;
-    }
 }
 
 #[derive(Debug, Deserialize, Serialize)]
@@ -109,22 +93,4 @@ impl IntoResponse for Refused {
     fn into_response(self) -> Response {
         (self.0, Json(json!({"error": self.1}))).into_response()
     }
-}
-
-/// What `--check` does.
-async fn verify(at: std::net::SocketAddr) -> check::Outcome {
-    let mut office = check::Client::follow(&format!("ws://{at}/events/ws"), "orders.*").await?;
-    let order = r#"{"shop": "berlin", "item": "espresso", "count": 2}"#;
-    let (status, answer) = check::http(at, "POST", "/orders", order).await?;
-    assert_eq!((status, answer.contains("orders.berlin")), (201, true), "{answer}");
-    let message = office.event("message").await?;
-    assert_eq!((&message["topic"], &message["data"]["item"]), (&json!("orders.berlin"), &json!("espresso")));
-
-    let elsewhere = order.replace("berlin", "a.b");
-    assert_eq!(check::http(at, "POST", "/orders", &elsewhere).await?.0, 400);
-    let spaced = order.replace("berlin", "not a name");
-    assert_eq!(check::http(at, "POST", "/orders", &spaced).await?.0, 400);
-    assert_eq!(check::http(at, "GET", "/", "").await?.0, 200);
-    assert_eq!(check::http(at, "GET", "/events/", "").await?.0, 200);
-    Ok(())
 }

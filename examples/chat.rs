@@ -22,7 +22,7 @@
 
 #![allow(clippy::print_stdout, clippy::print_stderr, reason = "an example talks to a terminal")]
 
-mod check;
+mod support;
 
 use std::collections::{HashMap, VecDeque};
 use std::error::Error;
@@ -36,7 +36,6 @@ use axum::routing::get;
 use axum::{Json, Router};
 use fanfare::{Broker, Delivery, Received, Service, Subscription};
 use serde::{Deserialize, Serialize};
-use tokio::net::TcpListener;
 
 const PAGE: &str = include_str!("chat.html");
 /// The page has its script and its style inside; nothing comes from elsewhere.
@@ -55,14 +54,7 @@ const MESSAGE_BYTES_MAX: usize = 16 * 1024;
 
 #[tokio::main]
 async fn main() -> Result<(), Box<dyn Error>> {
-    if check::is_asked_for() {
-        return check::run(serve, verify).await;
-    }
-    let address = std::env::args().nth(1).unwrap_or_else(|| "127.0.0.1:3000".to_owned());
-    serve(TcpListener::bind(address).await?).await
-}
-
-async fn serve(listener: TcpListener) -> Result<(), Box<dyn Error>> {
+    let listener = support::listen().await?;
     let broker = Broker::builder().message_bytes_max(MESSAGE_BYTES_MAX).build();
     let service = Service::builder(broker.clone()).subscriptions_per_connection_max(8).build();
     let archive = Arc::new(Archive::default());
@@ -74,20 +66,15 @@ async fn serve(listener: TcpListener) -> Result<(), Box<dyn Error>> {
         .with_state(archive)
         .nest_service("/events", service.clone());
     println!("http://{}/ (open it twice)", listener.local_addr()?);
-    axum::serve(listener, app).with_graceful_shutdown(stop(service)).await?;
-    Ok(())
-}
 
-/// Waits for ctrl-c, then tells the pages when to come back and gives them two seconds to leave.
-async fn stop(service: Service) {
-    let _ = tokio::signal::ctrl_c().await;
-    service.drain(Duration::from_secs(2));
-    for _ in 0..200 {
-        if service.connections() == 0 {
-            break;
-        }
-        tokio::time::sleep(Duration::from_millis(10)).await;
-    }
+    let stop = async move {
+        let _ = tokio::signal::ctrl_c().await;
+        // The pages come back by themselves, all within two seconds.
+        service.drain(Duration::from_secs(2));
+        service.drained().await;
+    };
+    axum::serve(listener, app).with_graceful_shutdown(stop).await?;
+    Ok(())
 }
 
 async fn page() -> impl IntoResponse {
@@ -186,31 +173,4 @@ impl Archive {
     fn room(&self, name: &str) -> Room {
         self.rooms.lock().unwrap_or_else(PoisonError::into_inner).get(name).cloned().unwrap_or_default()
     }
-}
-
-/// What `--check` does.
-async fn verify(at: std::net::SocketAddr) -> check::Outcome {
-    let mut ana = check::Client::follow(&format!("ws://{at}/events/ws"), "chat.kitchen").await?;
-    let said = |text: &str| {
-        let data = serde_json::json!({"kind": "said", "from": "1", "name": "Ben", "text": text});
-        serde_json::json!({"topic": "chat.kitchen", "data": data}).to_string()
-    };
-    let too_long = "x".repeat(TEXT_CHARS_MAX + 1);
-    for text in ["one", &too_long, "three"] {
-        assert_eq!(check::http(at, "POST", "/events/v1/publish", &said(text)).await?.0, 200);
-        assert_eq!(ana.event("message").await?["data"]["text"], text);
-    }
-    let offsets = loop {
-        let (status, body) = check::http(at, "GET", "/rooms/kitchen", "").await?;
-        assert_eq!(status, 200);
-        let messages: Vec<serde_json::Value> = serde_json::from_str(&body)?;
-        if messages.len() >= 2 {
-            break messages.iter().map(|message| message["offset"].as_u64()).collect::<Vec<_>>();
-        }
-        tokio::time::sleep(Duration::from_millis(10)).await;
-    };
-    assert_eq!(offsets, [Some(1), Some(3)], "what is too long is not kept");
-    assert_eq!(check::http(at, "GET", "/rooms/a.b", "").await?.0, 404);
-    assert!(check::http(at, "GET", "/", "").await?.1.contains("<!doctype html>"));
-    Ok(())
 }

@@ -9,20 +9,17 @@
 //!
 //! The conformance suites run against it, so it takes messages far larger than most services should.
 
-#![allow(clippy::print_stdout, clippy::print_stderr, reason = "an example talks to a terminal")]
+#![allow(clippy::print_stdout, reason = "an example talks to a terminal")]
 
-#[path = "check/run.rs"]
-mod check;
+mod support;
 
 use std::convert::Infallible;
 use std::error::Error;
 use std::future::ready;
 use std::io;
-use std::net::SocketAddr;
 use std::time::Duration;
 
 use fanfare::ws::{self, Deflate, DeflateOptions, Incoming, Opcode, ReadError, ReadLimits, Reader};
-use futures_util::{SinkExt, StreamExt};
 use http::header::{CONNECTION, SEC_WEBSOCKET_ACCEPT, SEC_WEBSOCKET_EXTENSIONS, UPGRADE};
 use http::{HeaderValue, Request, Response, StatusCode};
 use hyper::server::conn::http1;
@@ -30,7 +27,6 @@ use hyper::service::service_fn;
 use hyper_util::rt::{TokioIo, TokioTimer};
 use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt};
 use tokio::net::TcpListener;
-use tokio_tungstenite::tungstenite::Message;
 
 /// 4 MiB in frames of 64 bytes, and an empty one at their end, are the most fragments of all cases of the
 /// Autobahn suite.
@@ -45,25 +41,23 @@ async fn main() -> Result<(), Box<dyn Error>> {
         client_context_takeover: std::env::args().any(|argument| argument == "--takeover"),
         ..DeflateOptions::default()
     };
-    if check::is_asked_for() {
-        return check::run(async |listener| serve(listener, options).await, verify).await;
+    let listener = support::listen().await?;
+    println!("ws://{}", listener.local_addr()?);
+    tokio::select! {
+        () = serve(listener, options) => {}
+        stop = tokio::signal::ctrl_c() => stop?,
     }
-    let address = std::env::args().skip(1).find(|argument| !argument.starts_with("--"));
-    serve(TcpListener::bind(address.as_deref().unwrap_or("127.0.0.1:9001")).await?, options).await
+    Ok(())
 }
 
-async fn serve(listener: TcpListener, options: DeflateOptions) -> Result<(), Box<dyn Error>> {
-    println!("ws://{}", listener.local_addr()?);
+async fn serve(listener: TcpListener, options: DeflateOptions) {
     loop {
-        let stream = match listener.accept().await {
-            Ok((stream, _)) => stream,
-            // Most often there are no file descriptors left. That passes; a loop would not help it.
-            Err(error) => {
-                eprintln!("no connection accepted: {error}");
-                tokio::time::sleep(Duration::from_millis(100)).await;
-                continue;
-            }
+        let Ok((stream, _)) = listener.accept().await else {
+            // Most often no file descriptor is left, which passes.
+            tokio::time::sleep(Duration::from_millis(100)).await;
+            continue;
         };
+        // Without it the kernel holds small messages back for up to 40 ms.
         let _ = stream.set_nodelay(true);
         let answer = service_fn(move |request| ready(Ok::<_, Infallible>(answer(request, &options))));
         let connection = http1::Builder::new()
@@ -174,20 +168,5 @@ async fn echo(stream: impl AsyncRead + AsyncWrite, deflate: Option<Deflate>) -> 
     // the close frame may be lost with it.
     write.shutdown().await?;
     let _ = tokio::time::timeout(LINGER, tokio::io::copy(&mut read, &mut tokio::io::sink())).await;
-    Ok(())
-}
-
-/// What `--check` does.
-async fn verify(at: SocketAddr) -> check::Outcome {
-    let (mut client, _) = tokio_tungstenite::connect_async(format!("ws://{at}")).await?;
-    for message in [Message::text("Zoë"), Message::binary(vec![0xFF; 1 << 20]), Message::text("")] {
-        client.send(message.clone()).await?;
-        assert_eq!(client.next().await.ok_or("no echo")??, message);
-    }
-    client.send(Message::Ping("p".into())).await?;
-    assert_eq!(client.next().await.ok_or("no pong")??, Message::Pong("p".into()));
-    client.close(None).await?;
-    assert_eq!(client.next().await.ok_or("no close")??, Message::Close(None));
-    assert!(client.next().await.is_none());
     Ok(())
 }

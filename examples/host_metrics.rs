@@ -10,7 +10,7 @@
 
 #![allow(clippy::print_stdout, clippy::print_stderr, reason = "an example talks to a terminal")]
 
-mod check;
+mod support;
 
 use std::error::Error;
 use std::thread;
@@ -20,7 +20,6 @@ use axum::Router;
 use fanfare::{Broker, Data, PublishError, Publisher, Service, TryPublishError};
 use serde::Serialize;
 use sysinfo::{Disks, Networks, System};
-use tokio::net::TcpListener;
 
 /// The load is a mean over this stretch. A shorter one would say little: Linux counts the time of
 /// processors in hundredths of a second.
@@ -30,14 +29,7 @@ const DISKS_EVERY: Duration = Duration::from_secs(5);
 
 #[tokio::main]
 async fn main() -> Result<(), Box<dyn Error>> {
-    if check::is_asked_for() {
-        return check::run(serve, verify).await;
-    }
-    let address = std::env::args().nth(1).unwrap_or_else(|| "127.0.0.1:3000".to_owned());
-    serve(TcpListener::bind(address).await?).await
-}
-
-async fn serve(listener: TcpListener) -> Result<(), Box<dyn Error>> {
+    let listener = support::listen().await?;
     let broker = Broker::new();
     let service = Service::new(broker.clone());
     println!("look at http://{0}/, or subscribe to host.* at ws://{0}/ws", listener.local_addr()?);
@@ -49,11 +41,13 @@ async fn serve(listener: TcpListener) -> Result<(), Box<dyn Error>> {
     thread::spawn(move || report("figures", figures.publish()));
     thread::spawn(move || report("disks", publish_disks(&disks)));
 
-    let app = Router::new().fallback_service(service);
-    tokio::select! {
-        served = axum::serve(listener, app).into_future() => served?,
-        stop = tokio::signal::ctrl_c() => stop?,
-    }
+    let app = Router::new().fallback_service(service.clone());
+    let stop = async move {
+        let _ = tokio::signal::ctrl_c().await;
+        service.drain(Duration::from_secs(1));
+        service.drained().await;
+    };
+    axum::serve(listener, app).with_graceful_shutdown(stop).await?;
     Ok(())
 }
 
@@ -164,23 +158,4 @@ fn publish(publisher: &Publisher, figures: &impl Serialize) -> Result<(), Publis
 /// looks.
 fn tenths(value: f32) -> f32 {
     (value * 10.0).round() / 10.0
-}
-
-/// What `--check` does.
-async fn verify(at: std::net::SocketAddr) -> check::Outcome {
-    let mut screen = check::Client::follow(&format!("ws://{at}/ws"), "host.*").await?;
-    let mut waiting = vec!["host.cpu", "host.memory", "host.network"];
-    while !waiting.is_empty() {
-        let message = screen.event("message").await?;
-        waiting.retain(|topic| message["topic"] != *topic);
-        if message["topic"] == "host.memory" {
-            let figure = |name: &str| message["data"][name].as_u64().unwrap_or(0);
-            assert!((1..=figure("total_bytes")).contains(&figure("used_bytes")), "{message}");
-        }
-    }
-    // Disks are read seldom, so theirs may be over already.
-    let (status, topics) = check::http(at, "GET", "/v1/topics?prefix=host.", "").await?;
-    assert_eq!((status, topics.contains("host.disk")), (200, true), "{topics}");
-    assert_eq!(check::http(at, "GET", "/", "").await?.0, 200);
-    Ok(())
 }
