@@ -303,46 +303,44 @@ mod tests {
     use super::super::fuzz_topic_pattern;
     use super::*;
 
-    fn check(pattern: &str, name: &str, expected: bool) {
+    /// The pattern matches all of `matched` and none of the `others`.
+    fn check(pattern: &str, matched: &[&str], others: &[&str]) {
         let parsed = Pattern::parse(pattern).expect("a pattern of the test");
-        assert_eq!(parsed.matches(name), expected, "{pattern} and {name}");
-        if expected {
+        for name in matched {
+            assert!(parsed.matches(name), "{pattern} and {name}");
             assert!(name.starts_with(parsed.literal_prefix()), "{pattern} and {name}");
+        }
+        for name in others {
+            assert!(!parsed.matches(name), "{pattern} and {name}");
         }
     }
 
     #[test]
     fn tail_needs_at_least_one_segment() {
-        check("a.>", "a", false);
-        check("a.>", "a.b", true);
-        check("a.>", "a.b.c", true);
-        check(">", "a", true);
-        check("*.>", "a", false);
+        check("a.>", &["a.b", "a.b.c"], &["a"]);
+        check(">", &["a", "a.b"], &[]);
+        check("*.>", &["a.b"], &["a"]);
     }
 
     #[test]
     fn star_stands_for_exactly_one_segment() {
-        check("a.*", "a.b", true);
-        check("a.*", "a.b.c", false);
-        check("a.*", "a", false);
-        check("*.b", "a.b", true);
-        check("*.b", "a.c", false);
+        check("a.*", &["a.b"], &["a.b.c", "a"]);
+        check("*.b", &["a.b"], &["a.c"]);
     }
 
     #[test]
     fn wildcard_never_matches_a_first_segment_of_the_server() {
-        check(">", "$stats", false);
-        check("*", "$stats", false);
-        check("*.a", "$stats.a", false);
-        check("$stats.*", "$stats.a", true);
-        check("$stats.>", "$stats.a.b", true);
-        check("a.*", "a.$b", true);
+        check(">", &[], &["$stats"]);
+        check("*", &[], &["$stats"]);
+        check("*.a", &[], &["$stats.a"]);
+        check("$stats.*", &["$stats.a"], &[]);
+        check("$stats.>", &["$stats.a.b"], &[]);
+        check("a.*", &["a.$b"], &[]);
     }
 
     #[test]
     fn pattern_without_wildcard_matches_its_own_name() {
-        check("a.b", "a.b", true);
-        check("a.b", "a.c", false);
+        check("a.b", &["a.b"], &["a.c"]);
     }
 
     #[test]

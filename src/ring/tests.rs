@@ -216,6 +216,19 @@ fn a_reader_that_holds_publishers_back_misses_nothing_under_stress() {
     assert_eq!(ring.retained_entries(), 0);
 }
 
+/// Reclaims until so many handles of `note` are left.
+fn collect_until(note: &Arc<Note>, handles: usize) {
+    // Other tests' readers may hold the epoch back for a moment.
+    for _ in 0..1_000_000 {
+        reclaim::collect();
+        if Arc::strong_count(note) == handles {
+            return;
+        }
+        thread::yield_now();
+    }
+    panic!("{} copies are left", Arc::strong_count(note));
+}
+
 #[test]
 fn what_was_evicted_is_freed_soon() {
     let ring = Ring::new(keep(4), 0);
@@ -223,15 +236,7 @@ fn what_was_evicted_is_freed_soon() {
     for _ in 0..1_000 {
         ring.push(Arc::clone(&note), nobody).unwrap();
     }
-    // Other tests' readers may hold the epoch back for a moment.
-    for _ in 0..1_000_000 {
-        reclaim::collect();
-        if Arc::strong_count(&note) == 5 {
-            return;
-        }
-        thread::yield_now();
-    }
-    panic!("{} copies are left", Arc::strong_count(&note));
+    collect_until(&note, 5);
 }
 
 #[test]
@@ -243,14 +248,7 @@ fn what_a_thread_retired_is_freed_after_its_end() {
             ring.push(Arc::clone(&note), nobody).unwrap();
         });
     });
-    for _ in 0..1_000_000 {
-        reclaim::collect();
-        if Arc::strong_count(&note) == 1 {
-            return;
-        }
-        thread::yield_now();
-    }
-    panic!("{} copies are left", Arc::strong_count(&note));
+    collect_until(&note, 1);
 }
 
 #[test]
