@@ -1,20 +1,31 @@
-//! `Service::drain`, called by the program that the service is part of.
+//! `Service::drain` and `Service::drained`, called by the program that the service is part of.
 
+use std::pin::pin;
 use std::time::Duration;
 
 use bytes::Bytes;
 use fanfare::{Broker, Service};
+use futures_util::poll;
 use http::{Request, Response, StatusCode};
 use http_body_util::{BodyExt, Empty};
 use serde_json::{Value, json};
+use tokio::time::timeout;
 use tokio_tungstenite::client_async;
 use tokio_tungstenite::tungstenite::Error;
 
+use crate::PATIENCE;
 use crate::client::{Client, dial, until};
+use crate::runtimes::Core;
 
 async fn ask(service: &Service, path: &str) -> StatusCode {
     let request = Request::get(path).header("host", "localhost").body(Empty::<Bytes>::new()).expect("a request");
     service.handle(request).await.status()
+}
+
+/// Waits until everybody has left.
+async fn gone(service: &Service) {
+    timeout(PATIENCE, service.drained()).await.expect("they leave");
+    assert_eq!(service.connections(), 0);
 }
 
 #[tokio::test(start_paused = true)]
@@ -53,7 +64,7 @@ async fn everybody_is_asked_to_return_and_nobody_is_let_in() {
     returns.sort_unstable();
     let evenly: Vec<u64> = (0..CLIENTS).map(|number| number / 2 * 2 * SPREAD_MS / CLIENTS).collect();
     assert_eq!(returns, evenly);
-    until("they stay", || service.connections() == 0).await;
+    gone(&service).await;
 
     // The broker goes on without it.
     assert_eq!(broker.publish("a", "for nobody").await.expect("published").offset, 2);
@@ -93,7 +104,7 @@ async fn who_was_on_the_way_in_is_sent_away_too() {
             Err(Error::Http(response)) => expect_refusal(&response),
             Err(error) => panic!("after {turns} turns: {error}"),
         }
-        until("it stays", || service.connections() == 0).await;
+        gone(&service).await;
     }
 }
 
@@ -107,5 +118,41 @@ async fn who_does_not_read_holds_a_drain_up_for_seconds_only() {
         broker.publish("a", &"x".repeat(1_000)).await.expect("published");
     }
     service.drain(Duration::ZERO);
-    until("it stays", || service.connections() == 0).await;
+    gone(&service).await;
+}
+
+#[tokio::test]
+async fn a_service_without_connections_is_drained_at_once() {
+    let service = Service::new(Broker::new());
+    assert!(poll!(pin!(service.drained())).is_ready());
+}
+
+#[tokio::test]
+async fn drained_waits_for_the_last_connection_of_every_runtime() {
+    let service = Service::builder(Broker::new()).shards(2).build();
+    let (one, other) = (Core::start(), Core::start());
+    let (first, last) = (one.connect(&service).await, other.connect(&service).await);
+    let mut drained = pin!(service.drained());
+    assert!(poll!(&mut drained).is_pending());
+
+    drop(first);
+    until("it stays", || service.connections() == 1).await;
+    assert!(poll!(&mut drained).is_pending());
+
+    drop(last);
+    timeout(PATIENCE, drained).await.expect("they leave");
+    assert_eq!(service.connections(), 0);
+    one.stop();
+    other.stop();
+}
+
+#[tokio::test]
+async fn connections_whose_runtime_has_ended_are_not_waited_for() {
+    let service = Service::new(Broker::new());
+    let ending = Core::start();
+    let _client = ending.connect(&service).await;
+    let mut drained = pin!(service.drained());
+    assert!(poll!(&mut drained).is_pending());
+    ending.stop();
+    timeout(PATIENCE, drained).await.expect("it is not waited for");
 }

@@ -11,14 +11,14 @@ use tokio::sync::oneshot;
 use crate::client::{Client, dial, until};
 
 /// A runtime on a thread of its own, until it is told to stop.
-struct Core {
+pub(crate) struct Core {
     handle: Handle,
     stop: oneshot::Sender<()>,
     thread: JoinHandle<()>,
 }
 
 impl Core {
-    fn start() -> Core {
+    pub(crate) fn start() -> Core {
         let runtime = Builder::new_current_thread().enable_all().build().expect("a runtime");
         let handle = runtime.handle().clone();
         let (stop, stopped) = oneshot::channel();
@@ -30,7 +30,7 @@ impl Core {
     }
 
     /// A connection that is served by this core.
-    async fn connect(&self, service: &Service) -> Client {
+    pub(crate) async fn connect(&self, service: &Service) -> Client {
         let stream: DuplexStream = {
             let _within = self.handle.enter();
             dial(service, 64 * 1024)
@@ -39,7 +39,7 @@ impl Core {
     }
 
     /// The runtime is gone when this returns, with all of its tasks.
-    fn stop(self) {
+    pub(crate) fn stop(self) {
         self.stop.send(()).expect("it runs");
         self.thread.join().expect("it ends");
     }
@@ -103,7 +103,7 @@ async fn a_shard_whose_runtime_has_ended_is_begun_anew_and_its_connections_are_c
     for core in [lasting, next] {
         core.stop();
     }
-    until("they stay", || service.connections() == 0).await;
+    service.drained().await;
 }
 
 #[tokio::test]
