@@ -66,7 +66,7 @@ impl Pool {
 
     /// Counts one more connection, unless there are `max`.
     pub(crate) fn admit(&self, max: u64) -> Option<Counted> {
-        self.connections.enter_below(max)
+        self.connections.enter(max)
     }
 
     /// Says goodbye to everybody, see [`Mailbox::drain`].

@@ -25,13 +25,8 @@ impl Headcount {
         self.present.load(Ordering::SeqCst)
     }
 
-    pub(crate) fn enter(self: &Arc<Self>) -> Counted {
-        self.present.fetch_add(1, Ordering::SeqCst);
-        Counted(Arc::clone(self))
-    }
-
     /// One more, unless `max` are there.
-    pub(crate) fn enter_below(self: &Arc<Self>, max: u64) -> Option<Counted> {
+    pub(crate) fn enter(self: &Arc<Self>, max: u64) -> Option<Counted> {
         let one_more = |present| (present < max).then_some(present + 1);
         let entered = self.present.fetch_update(Ordering::SeqCst, Ordering::SeqCst, one_more);
         entered.is_ok().then(|| Counted(Arc::clone(self)))
@@ -83,7 +78,7 @@ mod tests {
     #[test]
     fn everybody_who_waits_hears_when_the_last_one_leaves() {
         let room = Arc::new(Headcount::default());
-        let (first, last) = (room.enter(), room.enter());
+        let (first, last) = (room.enter(u64::MAX), room.enter(u64::MAX));
         let (mut one, mut other) = (pin!(room.emptied()), pin!(room.emptied()));
         assert!(!is_ready(one.as_mut()) && !is_ready(other.as_mut()));
         drop(first);
@@ -95,11 +90,11 @@ mod tests {
     #[test]
     fn a_room_that_filled_again_before_the_waiter_looked_is_waited_for() {
         let room = Arc::new(Headcount::default());
-        let first = room.enter();
+        let first = room.enter(u64::MAX);
         let mut emptied = pin!(room.emptied());
         assert!(!is_ready(emptied.as_mut()));
         drop(first);
-        let second = room.enter();
+        let second = room.enter(u64::MAX);
         assert!(!is_ready(emptied.as_mut()));
         drop(second);
         assert!(is_ready(emptied));
@@ -108,23 +103,23 @@ mod tests {
     #[test]
     fn a_full_room_takes_nobody_until_somebody_leaves() {
         let room = Arc::new(Headcount::default());
-        let guests = [room.enter_below(2), room.enter_below(2)];
+        let guests = [room.enter(2), room.enter(2)];
         assert!(guests.iter().all(Option::is_some));
-        assert!(room.enter_below(2).is_none());
+        assert!(room.enter(2).is_none());
         assert_eq!(room.present(), 2);
         drop(guests);
-        assert!(room.enter_below(1).is_some());
+        assert!(room.enter(1).is_some());
         assert_eq!(room.present(), 0);
     }
 
     #[test]
     fn guests_of_many_threads_are_waited_for_on_another_runtime() {
         let room = Arc::new(Headcount::default());
-        let held = room.enter();
+        let held = room.enter(u64::MAX);
         let threads: Vec<_> = (0..4)
             .map(|_| {
                 let room = Arc::clone(&room);
-                thread::spawn(move || (0..1_000).for_each(|_| drop(room.enter())))
+                thread::spawn(move || (0..1_000).for_each(|_| drop(room.enter(u64::MAX))))
             })
             .collect();
         let waiting = {

@@ -11,7 +11,7 @@ mod conn;
 mod drive;
 mod follow;
 mod forms;
-mod headcount;
+pub(crate) mod headcount;
 mod keep_alive;
 mod link;
 mod mail;
@@ -25,7 +25,6 @@ mod tests;
 mod transport;
 
 pub(crate) use drive::Pool;
-pub(crate) use headcount::{Counted, Headcount};
 pub(crate) use link::Link;
 pub(crate) use mail::{Asker, Goodbye, Mailbox, What};
 pub(crate) use shard::ShardOptions;

@@ -19,7 +19,7 @@ use tokio::sync::watch;
 use super::StartError;
 use super::descriptors::Reserve;
 use crate::config::Config;
-use crate::fanout::{Counted, Headcount};
+use crate::fanout::headcount::{Counted, Headcount};
 use crate::http::Service;
 
 /// Connections that wait to be accepted, at most; the kernel may allow fewer.
@@ -129,13 +129,12 @@ impl Acceptor {
     }
 
     fn take(self: &Arc<Self>, stream: TcpStream, service: &Service) {
-        if self.open.present() + service.connections() >= self.connections_max {
+        // Counted first: either the end is seen below, or it waits for this one.
+        let Some(counted) = self.open.enter(self.connections_max.saturating_sub(service.connections())) else {
             service.count_refused();
             refuse(&stream);
             return;
-        }
-        // Counted first: either the end is seen below, or it waits for this one.
-        let counted = self.open.enter();
+        };
         if *self.stopped.borrow() {
             // Probes and newcomers are answered to the end; the end does not wait for them.
             tokio::spawn(refuse_late(stream, service.clone(), self.header_time));
