@@ -118,9 +118,9 @@ thread_local! {
 /// RFC 7692, 7.2.1: the end of the empty block that a flush appends. It is not sent.
 pub(super) const BLOCK_END: [u8; 4] = [0x00, 0x00, 0xFF, 0xFF];
 
-/// How hard the compressor tries, 1 to 9. 1 is more than twice as fast and leaves 53 % of a message of
-/// 1 KiB where 2 leaves 38 %; 3 gains one more for a quarter of the time (docs/benchmarks.md, Deflate).
-const LEVEL: i32 = 2;
+/// How hard the compressor tries, 1 to 9. Of 1 KiB level 1 leaves 54 % in 4 µs, 3 leaves 39 % in 11 µs,
+/// which many subscribers share; more effort hardly makes it shorter (docs/benchmarks.md, Deflate).
+const LEVEL: i32 = 3;
 
 /// What a thread keeps of its buffer between messages.
 const OUT_BYTES_KEPT: usize = 64 * 1024;
