@@ -47,7 +47,7 @@ pub use broker::{
 };
 pub use http::{Body, Service, ServiceBuilder};
 pub use protocol::data::TypeError;
-pub use protocol::{Data, DataError, Encoding, Epoch, TopicError};
+pub use protocol::{Data, DataError, Encoding, Epoch, Position, Recovery, RecoveryFailure, TopicError};
 
 /// Parts that benches and fuzz targets reach. No promise is made about them.
 #[doc(hidden)]

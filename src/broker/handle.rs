@@ -11,9 +11,9 @@ use serde::Serialize;
 use super::message::{ConnectionId, Message};
 use super::options::{BrokerOptions, History, TopicRule};
 use super::registry::{Placed, Refused, Registry, TooManyTopics, mix};
-use super::subscription::{SubscribeError, Subscription};
+use super::subscription::{Received, SubscribeError, Subscription};
 use super::topic::Topic;
-use crate::protocol::{Data, DataError, Epoch, Filter, TopicError, TopicName};
+use crate::protocol::{Data, DataError, Epoch, Filter, Position, TopicError, TopicName};
 
 /// A pub/sub broker. Cloning is cheap and gives another handle to the same one.
 ///
@@ -159,6 +159,52 @@ impl Broker {
     /// [`SubscribeError`]: an illegal name or pattern, or too many topics.
     pub fn subscribe(&self, filter: &str) -> Result<Subscription, SubscribeError> {
         Subscription::new(self.clone(), Filter::parse(filter)?)
+    }
+
+    /// Follows a topic from an earlier position on, as after a restart of the caller: everything after it
+    /// comes first, then what is published.
+    ///
+    /// [`Subscription::recovery`] says whether all of it is still held. If not, nothing is replayed and
+    /// the subscription begins with what is published from now on.
+    ///
+    /// # Errors
+    ///
+    /// As [`subscribe`](Self::subscribe).
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// # #[tokio::main(flavor = "current_thread")]
+    /// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// use fanfare::{Broker, Delivery, Position, Recovery};
+    ///
+    /// let broker = Broker::new();
+    /// let first = broker.publish("orders", "one").await?;
+    /// broker.publish("orders", "two").await?;
+    ///
+    /// let mut orders = broker.subscribe_from("orders", Position { epoch: first.epoch, offset: 1 })?;
+    /// assert_eq!(orders.recovery(), Some(Recovery::Recovered));
+    /// let Delivery::Message(message) = orders.next().await else { panic!("nothing was missed") };
+    /// assert_eq!((message.offset(), message.decode::<String>()?), (2, "two".to_owned()));
+    /// # Ok(()) }
+    /// ```
+    pub fn subscribe_from(&self, topic: &str, position: Position) -> Result<Subscription, SubscribeError> {
+        let name = TopicName::parse(topic)?;
+        let mut subscription = Subscription::new(self.clone(), Filter::Topic(name))?;
+        subscription.go_back_to(position);
+        Ok(subscription)
+    }
+
+    /// The newest messages of a topic that it still holds, oldest first, at most `limit`.
+    ///
+    /// # Errors
+    ///
+    /// [`SubscribeError`]: an illegal name, or too many topics.
+    pub fn history(&self, topic: &str, limit: usize) -> Result<Vec<Received>, SubscribeError> {
+        let name = TopicName::parse(topic)?;
+        let topic = self.core.registry.topic(&name, self.now_ms())?;
+        let found = topic.history(None, limit, usize::MAX);
+        Ok(found.messages.into_iter().map(|(seq, message)| Received::new(&topic, seq, message)).collect())
     }
 
     pub(crate) fn registry(&self) -> &Registry {

@@ -6,6 +6,7 @@
 
 mod form;
 mod handle;
+mod history;
 mod inbox;
 mod message;
 mod options;
@@ -18,6 +19,7 @@ mod topic;
 
 pub(crate) use form::Form;
 pub use handle::{Broker, Builder, PublishError, Published, Publisher, TryPublishError};
+pub(crate) use history::Found;
 pub(crate) use inbox::{Behind, Follower, Inbox};
 pub(crate) use message::{ConnectionId, Made, Message};
 pub use options::{History, TopicFilter, TopicRule};

@@ -102,9 +102,15 @@ impl Registry {
         self.topics.len()
     }
 
-    /// What is retained weighs, with all its frames.
+    /// What is retained weighs, with all its frames. Those beyond the one that a message's weight has room
+    /// for count until they are freed.
     pub(crate) fn retained_bytes(&self) -> usize {
-        self.retained_bytes.load(Ordering::Relaxed) + self.frame_bytes.load(Ordering::Relaxed)
+        self.retained_weight() + self.frame_bytes.load(Ordering::Relaxed)
+    }
+
+    /// The weight of the retained messages alone.
+    pub(crate) fn retained_weight(&self) -> usize {
+        self.retained_bytes.load(Ordering::Relaxed)
     }
 
     pub(crate) fn published(&self) -> u64 {

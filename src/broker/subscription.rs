@@ -19,7 +19,7 @@ use super::message::Message;
 use super::registry::TooManyTopics;
 use super::topic::{Closed, Subscriber, Topic};
 use crate::protocol::data::TypeError;
-use crate::protocol::{Data, Encoding, Epoch, Filter, TopicError};
+use crate::protocol::{Data, Encoding, Epoch, Filter, Position, Recovery, Since, TopicError};
 use crate::ring::Seq;
 
 /// How many topics a pattern's walk looks at under one lock.
@@ -59,6 +59,7 @@ pub struct Subscription {
     places: HashMap<usize, Place>,
     /// The topic that is being read until it has no more.
     reading: Option<Arc<Topic>>,
+    recovery: Option<Recovery>,
 }
 
 struct Place {
@@ -112,7 +113,8 @@ pub enum SubscribeError {
 impl Subscription {
     pub(super) fn new(broker: Broker, filter: Filter) -> Result<Self, SubscribeError> {
         let inbox = Arc::new(Inbox::new(Behind::Misses));
-        let mut subscription = Subscription { broker, filter, inbox, places: HashMap::new(), reading: None };
+        let mut subscription =
+            Subscription { broker, filter, inbox, places: HashMap::new(), reading: None, recovery: None };
         match subscription.filter.clone() {
             Filter::Topic(name) => loop {
                 let now_ms = subscription.broker.now_ms();
@@ -161,6 +163,25 @@ impl Subscription {
             follower: Arc::clone(follower),
             next: Seq(follower.passed().0 + 1),
         });
+    }
+
+    /// Begins after `position` instead, if all that follows it is held.
+    pub(super) fn go_back_to(&mut self, position: Position) {
+        let Some(place) = self.places.values_mut().next() else { return };
+        let since = Since { epoch: Some(position.epoch), offset: position.offset };
+        match place.topic.resume(since, Seq(place.next.0 - 1)) {
+            Ok(next) => {
+                place.next = next;
+                self.reading = Some(Arc::clone(&place.topic));
+                self.recovery = Some(Recovery::Recovered);
+            }
+            Err(reason) => self.recovery = Some(Recovery::Failed(reason)),
+        }
+    }
+
+    /// What became of the position that it was to begin at, see [`Broker::subscribe_from`].
+    pub fn recovery(&self) -> Option<Recovery> {
+        self.recovery
     }
 
     /// The name or pattern that is followed.
@@ -285,6 +306,10 @@ impl fmt::Debug for Subscription {
 }
 
 impl Received {
+    pub(super) fn new(topic: &Arc<Topic>, seq: Seq, message: Arc<Message>) -> Self {
+        Received { topic: Arc::clone(topic), seq, message }
+    }
+
     /// The topic it was published to.
     pub fn topic(&self) -> &str {
         self.topic.name()

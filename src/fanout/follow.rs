@@ -12,10 +12,11 @@ use slab::Slab;
 use super::conn::{List, Member, Sub};
 use super::forms::Forms;
 use super::link::Link;
-use super::mail::Asker;
+use super::mail::{Asker, Start};
 use super::shard::Shard;
 use crate::broker::{Broker, Inbox, PatternTree, Subscriber, TooManyTopics, Topic};
-use crate::protocol::{ErrorCode, Event, Filter, Pattern, Position, TopicName};
+use crate::protocol::{ErrorCode, Event, Filter, Pattern, Position, Recovery, RecoveryFailure, TopicName};
+use crate::ring::Seq;
 
 /// How many topics a turn looks at for patterns that are being joined or left.
 const TURN_WALK_MAX: usize = 512;
@@ -106,7 +107,7 @@ impl Patterns {
 }
 
 impl Shard {
-    pub(super) fn join(&mut self, conn: u32, target: Filter, asker: Asker) {
+    pub(super) fn join(&mut self, conn: u32, target: Filter, start: Start, asker: Asker) {
         // What is staged goes first: it must not come between the answer and what follows it.
         self.flush(conn);
         let list = match &target {
@@ -126,13 +127,13 @@ impl Shard {
             return;
         }
         match target {
-            Filter::Pattern(pattern) if again => self.subscribed(conn, &pattern, &asker, None),
+            Filter::Pattern(pattern) if again => self.subscribed(conn, &pattern, &asker, None, None),
             Filter::Pattern(pattern) => self.join_pattern(conn, &pattern, asker),
-            Filter::Topic(name) => self.join_topic(conn, &name, &asker, again),
+            Filter::Topic(name) => self.join_topic(conn, &name, start, &asker, again),
         }
     }
 
-    fn join_topic(&mut self, conn: u32, name: &TopicName, asker: &Asker, again: bool) {
+    fn join_topic(&mut self, conn: u32, name: &TopicName, start: Start, asker: &Asker, again: bool) {
         let slot = match self.slots.named(name) {
             Some(slot) if again => slot,
             _ => match self.follow(name) {
@@ -150,10 +151,58 @@ impl Shard {
         if !again {
             self.add_sub(conn, List::Topic(slot));
         }
-        let stalled = self.conns[conn as usize].stalled.as_ref();
-        let next = stalled.and_then(|stalled| stalled.place(slot)).unwrap_or(self.slots[slot].cursor);
+        let (next, recovery) = self.begin_at(conn, slot, start);
         let position = Position { epoch: self.slots[slot].topic.epoch(), offset: next.0 - 1 };
-        self.subscribed(conn, name, asker, Some(position));
+        self.subscribed(conn, name, asker, Some(position), recovery);
+        self.resume(conn);
+    }
+
+    /// Moves a connection to where it wants to begin in a topic, if that can be; gives the place of what
+    /// it gets next, and what became of the position that it asked for.
+    ///
+    /// What is behind the shard's cursor it catches up with as a slow connection does: from the ring, at
+    /// the pace of its socket. The shard goes on at the cursor, so there is neither a hole nor a
+    /// message twice where the two meet.
+    fn begin_at(&mut self, conn: u32, slot: u32, start: Start) -> (Seq, Option<Recovery>) {
+        let cursor = self.slots[slot].cursor;
+        let topic = &self.slots[slot].topic;
+        let (next, recovery) = match start {
+            Start::Live => {
+                let stalled = self.conns[conn as usize].stalled.as_ref();
+                return (stalled.and_then(|stalled| stalled.place(slot)).unwrap_or(cursor), None);
+            }
+            Start::Since(since) => match topic.resume(since, Seq(cursor.0 - 1)) {
+                Ok(next) => (next, Some(Recovery::Recovered)),
+                Err(reason) => (cursor, Some(Recovery::Failed(reason))),
+            },
+            Start::Last(count) => {
+                let oldest = topic.ring().oldest().min(cursor);
+                (Seq(cursor.0.saturating_sub(count)).max(oldest), None)
+            }
+        };
+        if self.place(conn, slot, next) {
+            return (next, recovery);
+        }
+        // In too many topics already: it begins here and now.
+        self.place(conn, slot, cursor);
+        (cursor, recovery.map(|_| Recovery::Failed(RecoveryFailure::Expired)))
+    }
+
+    /// Has a connection go on at `next` in a topic. False if it is behind in as many as it may be.
+    fn place(&mut self, conn: u32, slot: u32, next: Seq) -> bool {
+        let is_level = next >= self.slots[slot].cursor;
+        let state = &mut self.conns[conn as usize];
+        if let Some(stalled) = &mut state.stalled {
+            stalled.forget(&mut self.slots, slot);
+        }
+        if is_level {
+            return true;
+        }
+        let stalled = state.stalled.get_or_insert_with(|| {
+            self.mailbox.stats().stalled.add(1);
+            Box::default()
+        });
+        stalled.fall_behind(&mut self.slots, slot, next, self.options.behind_topics_max)
     }
 
     /// Follows the topic of that name for one more connection; gives its number here.
@@ -220,7 +269,7 @@ impl Shard {
                 }
                 self.flush(conn);
                 self.add_sub(conn, List::Pattern(number));
-                self.subscribed(conn, &pattern, &asker, None);
+                self.subscribed(conn, &pattern, &asker, None, None);
             }
             self.drop_pattern_if_unused(number);
         }
@@ -396,9 +445,16 @@ impl Shard {
         }
     }
 
-    fn subscribed(&mut self, conn: u32, topic: &str, asker: &Asker, position: Option<Position>) {
+    fn subscribed(
+        &mut self,
+        conn: u32,
+        topic: &str,
+        asker: &Asker,
+        position: Option<Position>,
+        recovery: Option<Recovery>,
+    ) {
         let state = &mut self.conns[conn as usize];
-        state.say(&Event::Subscribed { id: asker.id.as_ref(), topic, position, recovery: None });
+        state.say(&Event::Subscribed { id: asker.id.as_ref(), topic, position, recovery });
         state.link.set_done();
         self.touch(conn);
     }

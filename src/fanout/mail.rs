@@ -6,7 +6,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use super::link::Link;
 use super::stats::Stats;
 use crate::broker::{Behind, Inbox};
-use crate::protocol::{CloseCode, Filter, Id};
+use crate::protocol::{CloseCode, Filter, Id, Since};
 
 /// The door of one shard.
 ///
@@ -42,8 +42,8 @@ pub(crate) enum What {
     Open,
     /// Finished frames for its control lane, already counted in the link.
     Lane(Vec<u8>),
-    /// Subscribe; answered by the shard, in the lane, and counted in `Link::done`.
-    Join(Filter, Asker),
+    /// Subscribe from there; answered by the shard, in the lane, and counted in `Link::done`.
+    Join(Filter, Start, Asker),
     /// Unsubscribe; likewise.
     Leave(Filter, Asker),
     /// The socket takes writes again.
@@ -52,6 +52,17 @@ pub(crate) enum What {
     Close { code: CloseCode, reason: &'static str, goodbye: Option<Goodbye> },
     /// The session is over, forget it.
     Gone,
+}
+
+/// Where a subscription to a name begins.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Start {
+    /// With what is published from now on.
+    Live,
+    /// After a position, if all that follows it is held.
+    Since(Since),
+    /// With so many of the newest messages, as far as they are held.
+    Last(u64),
 }
 
 /// Which command an answer is for.

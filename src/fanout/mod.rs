@@ -26,7 +26,7 @@ mod transport;
 
 pub(crate) use drive::Pool;
 pub(crate) use link::Link;
-pub(crate) use mail::{Asker, Goodbye, Mailbox, What};
+pub(crate) use mail::{Asker, Goodbye, Mailbox, Start, What};
 pub(crate) use shard::ShardOptions;
 pub(crate) use stats::Totals;
 pub(crate) use transport::{Pipe, Transport};

@@ -187,7 +187,7 @@ impl Shard {
                     }
                     self.touch(conn);
                 }
-                What::Join(target, asker) => self.join(conn, target, asker),
+                What::Join(target, start, asker) => self.join(conn, target, start, asker),
                 What::Leave(target, asker) => self.leave(conn, &target, &asker),
                 What::Writable => self.resume(conn),
                 What::Close { code, reason, goodbye } => self.close(conn, code, reason, goodbye),
@@ -519,8 +519,8 @@ impl Shard {
         self.mailbox.stats().stalled.add(1);
     }
 
-    /// The socket takes writes again.
-    fn resume(&mut self, number: u32) {
+    /// The socket takes writes again, or there is something to catch up with.
+    pub(super) fn resume(&mut self, number: u32) {
         let Some(stalled) = &mut self.conns[number as usize].stalled else { return };
         if !stalled.queued {
             stalled.queued = true;

@@ -7,11 +7,18 @@
 use std::borrow::Cow;
 use std::sync::Arc;
 
-use crate::broker::{Broker, ConnectionId, Message, Placed, Refused, TooManyTopics, Topic};
-use crate::protocol::{Data, ErrorCode, Filter, TopicName};
+use crate::broker::{Broker, ConnectionId, Found, Message, Placed, Refused, TooManyTopics, Topic};
+use crate::protocol::{Data, ErrorCode, Filter, Since, TopicName};
 
 /// When an overloaded server may be asked again, in milliseconds.
 const RETRY_MS: u64 = 1_000;
+
+/// How many messages a history has unless it is asked for another number, and at most.
+const HISTORY_DEFAULT: u64 = 100;
+const HISTORY_MAX: u64 = 1_000;
+
+/// About how many bytes of payload a history has at most; what follows is a further request's.
+const HISTORY_BYTES_MAX: usize = 1024 * 1024;
 
 /// What one caller may do.
 ///
@@ -49,6 +56,17 @@ impl Pass {
     pub(crate) fn subscribe(&self, filter: Filter) -> Result<Filter, Denied> {
         // Without credentials everybody may read everything, the server's own topics included.
         Ok(filter)
+    }
+
+    /// Earlier messages of a topic: the first after `since`, or the newest.
+    pub(crate) fn history(&self, name: &str, since: Option<Since>, limit: Option<u64>) -> Result<Found, Denied> {
+        let limit = limit.unwrap_or(HISTORY_DEFAULT);
+        if limit > HISTORY_MAX {
+            return Err(Denied::new(ErrorCode::BadRequest, format!("`limit` is at most {HISTORY_MAX}")));
+        }
+        let name = TopicName::parse(name).map_err(|error| Denied::new(ErrorCode::BadTopic, error.to_string()))?;
+        let topic = self.broker.registry().topic(&name, self.broker.now_ms())?;
+        Ok(topic.history(since, limit as usize, HISTORY_BYTES_MAX))
     }
 
     /// The topic of that name, if it may be published to. `recent` saves the look-up when it is the

@@ -1,7 +1,7 @@
 //! The API under `/v1/`.
 
-use std::borrow::Cow;
 use std::error::Error;
+use std::str::Utf8Error;
 
 use bytes::{Buf, Bytes};
 use http::header::CONTENT_TYPE;
@@ -15,7 +15,7 @@ use super::reply::{self, Body, ErrorFields};
 use super::service::Shared;
 use crate::broker::Placed;
 use crate::gate::{Admitted, Denied, Pass};
-use crate::protocol::{Data, Encoding, ErrorCode, Publish, PublishBody, Refusal, decode_publish_body};
+use crate::protocol::{Data, Encoding, Epoch, ErrorCode, Publish, PublishBody, Refusal, Since, decode_publish_body};
 
 /// How many topics a listing has unless it is asked for another number, and at most.
 const LIST_DEFAULT: usize = 100;
@@ -156,16 +156,12 @@ impl From<Result<Placed, Denied>> for Outcome {
 
 /// `GET /v1/topics?prefix=&limit=&after=`
 pub(super) fn topics(shared: &Shared, query: &str) -> Response<Body> {
-    let (mut prefix, mut after, mut limit) = (Cow::Borrowed(""), None, LIST_DEFAULT);
-    for pair in query.split('&').filter(|pair| !pair.is_empty()) {
-        let (name, value) = pair.split_once('=').unwrap_or((pair, ""));
-        let value = value.replace('+', " ");
-        let Ok(value) = percent_decode_str(&value).decode_utf8() else {
-            return bad_query("the query is not UTF-8");
-        };
+    let (mut prefix, mut after, mut limit) = (String::new(), None, LIST_DEFAULT);
+    for pair in pairs(query) {
+        let Ok((name, value)) = pair else { return bad_query(NOT_UTF8) };
         match name {
-            "prefix" => prefix = value.into_owned().into(),
-            "after" => after = Some(value.into_owned()),
+            "prefix" => prefix = value,
+            "after" => after = Some(value),
             "limit" => match value.parse() {
                 Ok(count @ 1..=LIST_MAX) => limit = count,
                 _ => return bad_query("limit is a number from 1 to 1000"),
@@ -183,6 +179,62 @@ pub(super) fn topics(shared: &Shared, query: &str) -> Response<Body> {
     });
     reply::encoded(StatusCode::OK, Encoding::Json, &Topics { topics: topics.collect() })
 }
+
+/// Whether the path is `/v1/topics/{topic}` and then `tail`.
+pub(super) fn is_of_topic(path: &str, tail: &str) -> bool {
+    topic_of(path, tail).is_some()
+}
+
+fn topic_of<'a>(path: &'a str, tail: &str) -> Option<&'a str> {
+    path.strip_prefix("/v1/topics/")?.strip_suffix(tail).filter(|topic| !topic.is_empty() && !topic.contains('/'))
+}
+
+/// `GET /v1/topics/{topic}/history?epoch=&offset=&limit=`
+pub(super) fn history(shared: &Shared, path: &str, query: &str) -> Response<Body> {
+    let topic = topic_of(path, "/history").unwrap_or_default();
+    let Ok(topic) = percent_decode_str(topic).decode_utf8() else { return bad_query(NOT_UTF8) };
+    let (mut epoch, mut offset, mut limit) = (None, None, None);
+    for pair in pairs(query) {
+        let Ok((name, value)) = pair else { return bad_query(NOT_UTF8) };
+        let number = || value.parse::<u64>().map_err(|_| ());
+        let right = match name {
+            "epoch" => {
+                epoch = Some(Epoch::parse(&value));
+                Ok(())
+            }
+            "offset" => number().map(|number| offset = Some(number)),
+            "limit" => number().map(|number| limit = Some(number)),
+            _ => Ok(()),
+        };
+        if right.is_err() {
+            return bad_query("offset and limit are numbers");
+        }
+    }
+    let since = match (epoch, offset) {
+        (Some(epoch), Some(offset)) => Some(Since { epoch, offset }),
+        (None, None) => None,
+        _ => return bad_query("epoch and offset belong together"),
+    };
+    match Pass::anonymous(shared.broker.clone()).history(&topic, since, limit) {
+        Ok(found) => {
+            let mut body = Vec::new();
+            found.event(None, &topic, &found.list()).encode(Encoding::Json, &mut body);
+            reply::with_type(StatusCode::OK, "application/json", body.into())
+        }
+        Err(denied) => deny(Encoding::Json, &denied),
+    }
+}
+
+/// The names and decoded values of a query.
+fn pairs(query: &str) -> impl Iterator<Item = Result<(&str, String), Utf8Error>> {
+    query.split('&').filter(|pair| !pair.is_empty()).map(|pair| {
+        let (name, value) = pair.split_once('=').unwrap_or((pair, ""));
+        let value = value.replace('+', " ");
+        Ok((name, percent_decode_str(&value).decode_utf8()?.into_owned()))
+    })
+}
+
+const NOT_UTF8: &str = "the request's target is not UTF-8";
 
 fn bad_query(message: &str) -> Response<Body> {
     reply::error(StatusCode::BAD_REQUEST, ErrorCode::BadRequest, message)

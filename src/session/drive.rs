@@ -240,7 +240,7 @@ impl Session {
                 Ask::Shard(what) => {
                     self.hand_over();
                     // A walk over many topics: what follows in the list must be answered after it.
-                    let is_walk = matches!(&what, What::Join(Filter::Pattern(_), _));
+                    let is_walk = matches!(&what, What::Join(Filter::Pattern(_), ..));
                     self.asked = self.asked.wrapping_add(1);
                     self.mailbox.post(&self.link, what);
                     if is_walk || self.asked.wrapping_sub(self.link.done()) >= ASKED_MAX {

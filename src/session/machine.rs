@@ -6,11 +6,11 @@ use std::time::Duration;
 use bytes::Bytes;
 
 use crate::broker::{ConnectionId, Form, Message, Placed, Topic};
-use crate::fanout::{Asker, What};
+use crate::fanout::{Asker, Start, What};
 use crate::gate::{Admitted, Denied, Pass};
 use crate::protocol::{
-    Command, Data, DecodeLimits, Encoding, ErrorCode, Event, Filter, Id, Item, Items, Position, Publish, Refusal,
-    Request, Subscribe,
+    Command, Data, DecodeLimits, Encoding, ErrorCode, Event, Filter, History, Id, Item, Items, Position, Publish,
+    Refusal, Request, Subscribe,
 };
 use crate::ws;
 
@@ -163,7 +163,10 @@ impl Machine {
                 return Step::Answered;
             }
             Command::Presence(presence) => (unavailable(), Some(presence.topic)),
-            Command::History(history) => (unavailable(), Some(history.topic)),
+            Command::History(history) => match self.history(&history, id.as_ref(), out) {
+                Ok(()) => return Step::Answered,
+                Err(denied) => (denied, Some(history.topic)),
+            },
             Command::Auth(_) | Command::Resume(_) => (unavailable(), None),
         };
         let (denied, topic) = denied;
@@ -231,6 +234,12 @@ impl Machine {
         self.recent = Some(placed.topic);
     }
 
+    fn history(&self, history: &History<'_>, id: Option<&Id<'_>>, out: &mut Vec<u8>) -> Result<(), Denied> {
+        let found = self.pass.history(&history.topic, history.since, history.limit)?;
+        self.say(&found.event(id, &history.topic, &found.list()), out);
+        Ok(())
+    }
+
     fn subscribe(
         &mut self,
         subscribe: &Subscribe<'_>,
@@ -240,23 +249,25 @@ impl Machine {
         if subscribe.presence || subscribe.member.is_some() {
             return Err(unavailable());
         }
-        let target = |item: &Item<'_>| {
+        let join = |item: &Item<'_>, asker| {
             let filter = subscribe.filter(item).map_err(|refusal| Denied::new(refusal.code, refusal.message))?;
-            if item.since.is_some() || item.last.is_some() {
-                return Err(unavailable());
-            }
-            self.pass.subscribe(filter)
+            let start = match (item.since, item.last) {
+                (Some(since), _) => Start::Since(since),
+                (None, Some(count)) => Start::Last(count),
+                (None, None) => Start::Live,
+            };
+            Ok(What::Join(self.pass.subscribe(filter)?, start, asker))
         };
-        self.each(&subscribe.items, id, index, target, What::Join)
+        self.each(&subscribe.items, id, index, join)
     }
 
     fn unsubscribe(&mut self, items: &Items<'_>, id: Option<&Id<'_>>, index: Option<u32>) -> Result<Step, Denied> {
         // Whoever got in may get out.
-        let target = |item: &Item<'_>| match Filter::parse(&item.topic) {
-            Ok(filter) => Ok(filter),
+        let leave = |item: &Item<'_>, asker| match Filter::parse(&item.topic) {
+            Ok(filter) => Ok(What::Leave(filter, asker)),
             Err(error) => Err(Denied::new(ErrorCode::BadTopic, error.to_string())),
         };
-        self.each(items, id, index, target, What::Leave)
+        self.each(items, id, index, leave)
     }
 
     /// Each item is answered on its own.
@@ -265,15 +276,14 @@ impl Machine {
         items: &Items<'_>,
         id: Option<&Id<'_>>,
         index: Option<u32>,
-        target: impl Fn(&Item<'_>) -> Result<Filter, Denied>,
-        what: fn(Filter, Asker) -> What,
+        what: impl Fn(&Item<'_>, Asker) -> Result<What, Denied>,
     ) -> Result<Step, Denied> {
         if items.clone().nth(self.items_max).is_some() {
             let message = format!("more than {} topics in one command", self.items_max);
             return Err(Denied::new(ErrorCode::TooLarge, message));
         }
-        let asks = items.clone().map(|item| match target(&item) {
-            Ok(target) => Ask::Shard(what(target, Asker { id: owned(id), index })),
+        let asks = items.clone().map(|item| match what(&item, Asker { id: owned(id), index }) {
+            Ok(what) => Ask::Shard(what),
             Err(denied) => {
                 let mut reply = Vec::new();
                 self.deny(&denied, id, index, Some(&item.topic), &mut reply);

@@ -5,9 +5,9 @@ use serde_json::{Value, json};
 
 use super::machine::{Ask, Machine, SessionOptions, Step};
 use crate::broker::{Broker, ConnectionId};
-use crate::fanout::What;
+use crate::fanout::{Start, What};
 use crate::gate::Pass;
-use crate::protocol::{Encoding, decode_json};
+use crate::protocol::{Encoding, Epoch, Since, decode_json};
 
 struct Session {
     broker: Broker,
@@ -112,10 +112,10 @@ fn each_item_of_a_list_is_asked_or_refused_on_its_own_and_in_order() {
     let asks = session.asks(&json!({"type": "subscribe", "id": 2, "topics": ["a", "b..c", "d.*", {"topic": "e"}]}));
     match &asks[..] {
         [
-            Ask::Shard(What::Join(a, _)),
+            Ask::Shard(What::Join(a, ..)),
             Ask::Refused(reply),
-            Ask::Shard(What::Join(d, _)),
-            Ask::Shard(What::Join(e, _)),
+            Ask::Shard(What::Join(d, ..)),
+            Ask::Shard(What::Join(e, ..)),
         ] => {
             assert_eq!((a.as_str(), d.as_str(), e.as_str()), ("a", "d.*", "e"));
             assert_eq!(events(reply)[0]["topic"], "b..c");
@@ -129,7 +129,6 @@ fn what_later_versions_bring_says_so() {
     let mut session = Session::new();
     for command in [
         json!({"type": "presence", "id": 1, "topic": "a"}),
-        json!({"type": "history", "id": 1, "topic": "a"}),
         json!({"type": "auth", "id": 1, "token": "t"}),
         json!({"type": "resume", "id": 1, "resume": "s"}),
         json!({"type": "subscribe", "id": 1, "topic": "a", "presence": true}),
@@ -142,9 +141,40 @@ fn what_later_versions_bring_says_so() {
             "{command}"
         );
     }
-    let asks = session.asks(&json!({"type": "subscribe", "id": 1, "topic": "a", "last": 3}));
-    let [Ask::Refused(reply)] = &asks[..] else { panic!("{asks:?}") };
-    assert_eq!(events(reply)[0]["message"], "not available in this version");
+}
+
+#[test]
+fn a_subscription_begins_where_it_is_asked_to() {
+    let mut session = Session::new();
+    let items = json!(["a", {"topic": "b", "last": 3}, {"topic": "c", "since": {"epoch": "1f", "offset": 41}}]);
+    let asks = session.asks(&json!({"type": "subscribe", "id": 1, "topics": items}));
+    let starts: Vec<Start> = asks
+        .iter()
+        .map(|ask| match ask {
+            Ask::Shard(What::Join(_, start, _)) => *start,
+            other => panic!("{other:?}"),
+        })
+        .collect();
+    let since = Since { epoch: Epoch::parse("1f"), offset: 41 };
+    assert_eq!(starts, [Start::Live, Start::Last(3), Start::Since(since)]);
+}
+
+#[test]
+fn history_is_answered_at_once() {
+    let mut session = Session::new();
+    for number in 1..=3 {
+        session.steps(&json!({"type": "publish", "topic": "a", "data": number}).to_string());
+    }
+    let history = session.answer(&json!({"type": "history", "id": 5, "topic": "a", "limit": 2}));
+    assert_eq!((&history["type"], &history["id"], &history["offset"]), (&json!("history"), &json!(5), &json!(3)));
+    assert_eq!(history["messages"], json!([{"offset": 2, "data": 2}, {"offset": 3, "data": 3}]));
+    assert_eq!(history["more"], true);
+    let since = json!({"epoch": history["epoch"], "offset": 2});
+    let history = session.answer(&json!({"type": "history", "id": 6, "topic": "a", "since": since}));
+    assert_eq!((&history["messages"], &history["recovered"]), (&json!([{"offset": 3, "data": 3}]), &json!(true)));
+    assert_eq!(history.get("more"), None);
+    let long = session.answer(&json!({"type": "history", "id": 7, "topic": "a", "limit": 1001}));
+    assert_eq!((&long["code"], &long["topic"]), (&json!("bad_request"), &json!("a")));
 }
 
 #[test]

@@ -21,6 +21,7 @@ mod http_api;
 mod lifecycle;
 mod origin;
 mod raw;
+mod recovery;
 mod retention;
 #[path = "../support/server.rs"]
 mod server;

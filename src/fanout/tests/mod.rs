@@ -3,6 +3,7 @@
 mod deflate;
 mod following;
 mod model;
+mod recovery;
 mod serving;
 mod slow;
 
@@ -13,7 +14,7 @@ use std::task::{Context, Poll, Waker};
 
 use serde_json::Value;
 
-use super::mail::{Asker, Mailbox, What};
+use super::mail::{Asker, Mailbox, Start, What};
 use super::shard::{Shard, ShardOptions, Turn};
 use super::{Link, Pipe, Transport};
 use crate::broker::{Broker, ConnectionId, Form, History, Message, Refused};
@@ -77,7 +78,7 @@ impl Rig {
     }
 
     fn subscribe(&mut self, peer: &Peer, filter: &str) {
-        self.post(peer, What::Join(Filter::parse(filter).expect("a name or pattern"), asker(1)));
+        self.post(peer, What::Join(Filter::parse(filter).expect("a name or pattern"), Start::Live, asker(1)));
     }
 
     fn unsubscribe(&mut self, peer: &Peer, filter: &str) {
@@ -205,6 +206,7 @@ fn asker(id: u64) -> Asker {
     Asker { id: Some(Id::Int(id)), index: None }
 }
 
+/// Compresses whatever becomes shorter.
 fn options() -> ShardOptions {
-    ShardOptions::default()
+    ShardOptions { deflate_bytes_min: 0, ..ShardOptions::default() }
 }

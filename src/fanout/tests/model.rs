@@ -5,6 +5,8 @@ use std::collections::HashMap;
 use proptest::prelude::*;
 
 use super::*;
+use crate::protocol::Since;
+use crate::ws::Window;
 
 const TOPICS: [&str; 4] = ["a", "a.b", "a.c", "d"];
 const FILTERS: [&str; 6] = ["a", "a.b", "a.*", ">", "d", "a.c"];
@@ -12,6 +14,8 @@ const FILTERS: [&str; 6] = ["a", "a.b", "a.*", ">", "d", "a.c"];
 #[derive(Clone, Debug)]
 enum Op {
     Subscribe(usize, usize),
+    /// From so many messages before the newest, by position or by count.
+    SubscribeFrom(usize, usize, u64, bool),
     Unsubscribe(usize, usize),
     Publish(usize, usize),
     Read(usize),
@@ -21,6 +25,8 @@ enum Op {
 fn op() -> impl Strategy<Value = Op> {
     prop_oneof![
         2 => (0..3_usize, 0..FILTERS.len()).prop_map(|(peer, filter)| Op::Subscribe(peer, filter)),
+        2 => (0..3_usize, 0..TOPICS.len(), 0..120_u64, any::<bool>())
+            .prop_map(|(peer, topic, back, last)| Op::SubscribeFrom(peer, topic, back, last)),
         1 => (0..3_usize, 0..FILTERS.len()).prop_map(|(peer, filter)| Op::Unsubscribe(peer, filter)),
         6 => (0..TOPICS.len(), 1..40_usize).prop_map(|(topic, count)| Op::Publish(topic, count)),
         3 => (0..3_usize).prop_map(Op::Read),
@@ -72,15 +78,33 @@ proptest! {
     ) {
         let history = History { entries, ..History::default() };
         let mut rig = Rig::new(history, options());
-        let mut peers: Vec<(Peer, Seen)> = capacities.iter().map(|&capacity| (rig.connect(capacity), Seen::default())).collect();
+        let deflated = Form::new(Encoding::Json, Some(Window::Bits12));
+        let forms = [deflated, Encoding::Json.into(), deflated];
+        let mut peers: Vec<(Peer, Seen)> = capacities
+            .iter()
+            .zip(forms)
+            .map(|(&capacity, form)| (rig.connect_as(form, capacity), Seen::default()))
+            .collect();
         for op in ops {
             match op {
                 Op::Subscribe(peer, filter) => rig.subscribe(&peers[peer].0, FILTERS[filter]),
+                Op::SubscribeFrom(peer, topic, back, last) => {
+                    let topic = TopicName::parse(TOPICS[topic]).expect("a name");
+                    let known = rig.broker.registry().topic(&topic, 0).expect("room for a topic");
+                    let start = if last {
+                        Start::Last(back)
+                    } else {
+                        // Now and then beyond the head.
+                        let offset = (known.ring().newest().0 + 2).saturating_sub(back);
+                        Start::Since(Since { epoch: Some(known.epoch()), offset })
+                    };
+                    rig.post(&peers[peer].0, What::Join(Filter::Topic(topic), start, asker(3)));
+                }
                 Op::Unsubscribe(peer, filter) => rig.unsubscribe(&peers[peer].0, FILTERS[filter]),
                 Op::Publish(topic, count) => {
                     for _ in 0..count {
                         // A full window is the shard's turn, as it would be for a waiting publisher.
-                        while !rig.publish_as(TOPICS[topic], r#"{"some":"data"}"#, None) {
+                        while !rig.publish_as(TOPICS[topic], r#"{"some":"data, data and more data"}"#, None) {
                             rig.turn();
                         }
                     }
@@ -119,7 +143,7 @@ proptest! {
         rig.broker.registry().sweep(u64::MAX);
         rig.turn();
         prop_assert_eq!(rig.broker.registry().topics(), 0);
-        prop_assert_eq!(rig.broker.registry().retained_bytes(), 0);
+        prop_assert_eq!(rig.broker.registry().retained_weight(), 0);
     }
 }
 
