@@ -77,18 +77,24 @@ pub fn push_deflated(out: &mut Vec<u8>, opcode: Opcode, payload: &[u8], window: 
 /// Compresses a message and hands the bytes to `take`. `None` if they are not fewer than before.
 pub(crate) fn deflate<T>(payload: &[u8], window: Window, take: impl FnOnce(&[u8]) -> T) -> Option<T> {
     COMPRESSORS.with_borrow_mut(|compressors| {
-        let Compressor { stream, out } = compressors[window as usize].get_or_insert_with(|| Compressor::new(window));
-        // Where the end of the block does not fit in as well, nothing would be gained.
-        if out.len() < payload.len() {
-            out.resize(payload.len(), 0);
+        let compressor = compressors[window as usize].get_or_insert_with(|| Compressor::new(window));
+        let Compressor { stream, out } = compressor;
+        // Room for what becomes longer as well. A compressor that is stopped for want of room loses some of
+        // its own for good (zlib-rs 0.6.8 takes a reset buffer up where it was left, not at its start), and
+        // panics when none is left: a few messages in a row that do not shrink are enough.
+        let room = payload.len() + payload.len() / 8 + 64;
+        if out.len() < room {
+            out.resize(room, 0);
         }
-        let room = &mut out[..payload.len()];
         stream.reset();
-        let status = stream.compress(payload, room, DeflateFlush::SyncFlush);
+        let status = stream.compress(payload, &mut out[..room], DeflateFlush::SyncFlush);
         let count = usize::try_from(stream.total_out()).unwrap_or(usize::MAX);
-        let taken = match (status, room.get(..count).and_then(|bytes| bytes.strip_suffix(&BLOCK_END))) {
-            // A full buffer may hide that there was more to come.
-            (Ok(Status::Ok), Some(deflated)) if count < payload.len() => Some(take(deflated)),
+        if count >= room {
+            *compressor = Compressor::new(window);
+            return None;
+        }
+        let taken = match (status, out[..count].strip_suffix(&BLOCK_END)) {
+            (Ok(Status::Ok), Some(deflated)) if deflated.len() < payload.len() => Some(take(deflated)),
             _ => None,
         };
         if out.len() > OUT_BYTES_KEPT {
@@ -175,6 +181,23 @@ mod tests {
                 })
                 .collect();
             assert_eq!(round_trip(&noise, window), None);
+        }
+    }
+
+    #[test]
+    fn many_messages_that_do_not_shrink_leave_a_compressor_as_it_was() {
+        let mut state = 1_u64;
+        let mut noise = || {
+            state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1);
+            (state >> 56) as u8
+        };
+        for window in Window::ALL {
+            let digits = round_trip(&[b'7'; 2_000], window);
+            for len in [256, 1_024, 4_096].repeat(100) {
+                let payload: Vec<u8> = (0..len).map(|_| noise()).collect();
+                assert_eq!(round_trip(&payload, window), None);
+            }
+            assert_eq!(round_trip(&[b'7'; 2_000], window), digits);
         }
     }
 
