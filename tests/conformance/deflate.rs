@@ -218,6 +218,27 @@ fn rfc7692_7_2_1_what_the_server_compresses_stands_by_itself() {
 }
 
 #[test]
+fn rfc7692_7_2_1_messages_that_do_not_shrink_are_sent_as_they_are() {
+    let echo = Echo::start();
+    let mut state = 1_u64;
+    let mut noise = || {
+        state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1);
+        (state >> 56) as u8
+    };
+    for bits in [9, 15] {
+        let (mut peer, _) = Peer::offer(&echo, &[&format!("permessage-deflate; server_max_window_bits={bits}")]);
+        for length in [0, 1, 2, 64, 256, 1024, 4096, 70_000].repeat(20) {
+            let payload: Vec<u8> = (0..length).map(|_| noise()).collect();
+            peer.send(FIN | BINARY, &payload);
+            peer.expect(FIN | BINARY, &payload);
+        }
+        let text = prose(2000);
+        peer.send(FIN | TEXT, &text);
+        expect(&mut peer, TEXT, &text);
+    }
+}
+
+#[test]
 fn rfc7692_7_1_2_1_the_server_stays_within_the_window_that_was_asked_for() {
     let echo = Echo::start();
     // Every phrase comes again 600 bytes later, and again and again.

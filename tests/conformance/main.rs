@@ -5,10 +5,13 @@
 //! matter by an inflater that is slow and obvious.
 
 mod blocks;
+mod clients;
 mod closing;
 mod control;
 mod deflate;
 mod echo;
+#[path = "../support/foreign.rs"]
+mod foreign;
 mod fragmentation;
 mod framing;
 mod handshake;
