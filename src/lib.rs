@@ -42,7 +42,7 @@ mod sync;
 pub mod ws;
 
 pub use broker::{
-    Broker, Builder, Delivery, Gap, History, PublishError, Published, Publisher, Received, SubscribeError,
+    Broker, Builder, Delivery, Gap, History, Overflow, PublishError, Published, Publisher, Received, SubscribeError,
     Subscription, TopicFilter, TopicRule, TryPublishError, Typed, TypedDelivery,
 };
 pub use http::{Body, Service, ServiceBuilder};

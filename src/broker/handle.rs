@@ -141,6 +141,25 @@ impl Broker {
         self.publisher(topic)?.publish_data(data).await
     }
 
+    /// Publishes a message about `key`. Where the topic's [`Overflow`](crate::Overflow) is
+    /// `Latest`, subscribers that fall behind get only the newest message of each key.
+    ///
+    /// # Errors
+    ///
+    /// As [`publish`](Self::publish).
+    ///
+    /// # Cancel safety
+    ///
+    /// As [`publish`](Self::publish).
+    pub async fn publish_about<T: Serialize + ?Sized>(
+        &self,
+        topic: &str,
+        key: &str,
+        data: &T,
+    ) -> Result<Published, PublishError> {
+        self.publisher(topic)?.place(Data::from_serialize(data)?, Some(key)).await
+    }
+
     /// A handle to one topic, for publishing to it often: it finds the topic once.
     ///
     /// # Errors
@@ -278,7 +297,11 @@ impl Publisher {
     ///
     /// Dropped before it is done, the message has not been published.
     pub async fn publish_data(&self, data: Data) -> Result<Published, PublishError> {
-        match self.attempt(data)? {
+        self.place(data, None).await
+    }
+
+    async fn place(&self, data: Data, key: Option<&str>) -> Result<Published, PublishError> {
+        match self.attempt(data, key)? {
             Attempt::Placed(published) => Ok(published),
             Attempt::Full(topic, message) => {
                 let placed = self.broker.registry().publish_when_room(topic, message, || self.broker.now_ms()).await?;
@@ -293,13 +316,13 @@ impl Publisher {
     ///
     /// [`TryPublishError::Full`] hands the payload back; otherwise as [`Broker::publish`].
     pub fn try_publish(&self, data: Data) -> Result<Published, TryPublishError> {
-        match self.attempt(data)? {
+        match self.attempt(data, None)? {
             Attempt::Placed(published) => Ok(published),
             Attempt::Full(_, message) => Err(TryPublishError::Full(message.data().clone())),
         }
     }
 
-    fn attempt(&self, data: Data) -> Result<Attempt, PublishError> {
+    fn attempt(&self, data: Data, key: Option<&str>) -> Result<Attempt, PublishError> {
         let registry = self.broker.registry();
         let limit = registry.options().message_bytes_max;
         let bytes = data.bytes().len();
@@ -307,7 +330,7 @@ impl Publisher {
             return Err(PublishError::TooLarge { bytes, limit });
         }
         let now_ms = self.broker.now_ms();
-        let message = Arc::new(Message::new(self.topic.name().len(), data, None, now_ms));
+        let message = Arc::new(Message::new(self.topic.name().len(), data, None, now_ms).about(key));
         match registry.publish(Arc::clone(&self.topic), message, now_ms) {
             Ok(placed) => Ok(Attempt::Placed(placed.into())),
             Err(Refused::Full(topic, message)) => Ok(Attempt::Full(topic, message)),

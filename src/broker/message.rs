@@ -35,6 +35,8 @@ pub(crate) struct Message {
     weight: usize,
     /// The connection it is left out for: a publisher that asked for `echo:false`.
     skip: Option<ConnectionId>,
+    /// What it is about: of several with the same key only the newest counts.
+    key: Option<Box<str>>,
     /// Which compressed frames somebody makes or has made, a bit for each.
     claims: AtomicU8,
     plain: [OnceBox<Frame>; 2],
@@ -76,10 +78,22 @@ impl Message {
             at_ms,
             weight,
             skip,
+            key: None,
             claims: AtomicU8::new(0),
             plain: Default::default(),
             deflated: OnceBox::new(),
         }
+    }
+
+    /// The same, about `key`.
+    pub(crate) fn about(mut self, key: Option<&str>) -> Self {
+        self.key = key.map(Into::into);
+        self.weight += key.map_or(0, str::len);
+        self
+    }
+
+    pub(crate) fn key(&self) -> Option<&str> {
+        self.key.as_deref()
     }
 
     pub(crate) fn data(&self) -> &Data {

@@ -22,7 +22,7 @@ pub use handle::{Broker, Builder, PublishError, Published, Publisher, TryPublish
 pub(crate) use history::Found;
 pub(crate) use inbox::{Behind, Follower, Inbox};
 pub(crate) use message::{ConnectionId, Made, Message};
-pub use options::{History, TopicFilter, TopicRule};
+pub use options::{History, Overflow, TopicFilter, TopicRule};
 pub(crate) use pattern_tree::PatternTree;
 pub(crate) use registry::{Placed, Refused, TooManyTopics};
 pub use subscription::{Delivery, Gap, Received, SubscribeError, Subscription, Typed, TypedDelivery};

@@ -30,13 +30,29 @@ impl From<History> for Retention {
     }
 }
 
-/// A history of its own for the topics that a pattern matches.
+/// What becomes of a subscriber that falls behind.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Overflow {
+    /// It gets all that is still held, and a `gap` for what is not.
+    #[default]
+    Gap,
+    /// Of what it missed it gets the newest message of each `key`, and those without a key; a `gap` with
+    /// the reason `latest` stands for the others. For state that replaces itself: prices, positions.
+    Latest,
+    /// It gets all that is still held; once something is not, its connection is closed with 4008. For
+    /// those who have to recover rather than go on.
+    Disconnect,
+}
+
+/// What is different for the topics that a pattern matches.
 #[derive(Clone, Debug)]
 pub struct TopicRule {
     /// Which topics, as a subscription would name them.
     pub pattern: TopicFilter,
     /// What they keep.
     pub history: History,
+    /// What becomes of subscribers that fall behind.
+    pub overflow: Overflow,
 }
 
 /// A topic's name or a pattern of names, checked.
@@ -59,6 +75,13 @@ impl TopicFilter {
             crate::protocol::Filter::Pattern(pattern) => Pattern::matches(pattern, topic),
         }
     }
+}
+
+/// What holds for one topic.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct TopicOptions {
+    pub(super) history: History,
+    pub(super) overflow: Overflow,
 }
 
 /// What the whole broker is bounded by.
@@ -89,8 +112,11 @@ impl Default for BrokerOptions {
 }
 
 impl BrokerOptions {
-    pub(super) fn history_of(&self, topic: &str) -> History {
+    pub(super) fn of_topic(&self, topic: &str) -> TopicOptions {
         let rule = self.rules.iter().find(|rule| rule.pattern.matches(topic));
-        rule.map_or(self.history, |rule| rule.history)
+        match rule {
+            Some(TopicRule { history, overflow, .. }) => TopicOptions { history: *history, overflow: *overflow },
+            None => TopicOptions { history: self.history, overflow: Overflow::default() },
+        }
     }
 }

@@ -137,9 +137,9 @@ impl Registry {
         if index.by_name.len() >= self.options.topics_max {
             return Err(TooManyTopics);
         }
-        let retention = self.options.history_of(name).into();
+        let options = self.options.of_topic(name);
         let topic =
-            Arc::new(Topic::new(name.clone(), self.next_epoch(), retention, now_ms, Arc::clone(&self.frame_bytes)));
+            Arc::new(Topic::new(name.clone(), self.next_epoch(), options, now_ms, Arc::clone(&self.frame_bytes)));
         index.patterns.matches(name, |inboxes| {
             for inbox in inboxes {
                 topic.follow(inbox, Subscriber::OfPattern).expect("a topic that nobody has seen yet is open");

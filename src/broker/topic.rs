@@ -9,6 +9,7 @@ use tokio::sync::Notify;
 
 use super::inbox::{Follower, Inbox};
 use super::message::Message;
+use super::options::{Overflow, TopicOptions};
 use crate::protocol::{Epoch, TopicName};
 use crate::ring::{PushError, Pushed, Retention, Ring, Seq};
 
@@ -36,6 +37,7 @@ pub(crate) struct Topic {
     room: Notify,
     /// When it was last published to or left, in the broker's milliseconds.
     touched_ms: AtomicU64,
+    overflow: Overflow,
     /// What the broker's further frames of its messages weigh, see [`Registry`](super::registry::Registry).
     frame_bytes: Arc<AtomicUsize>,
 }
@@ -55,10 +57,11 @@ impl Topic {
     pub(super) fn new(
         name: TopicName,
         epoch: Epoch,
-        retention: Retention,
+        options: TopicOptions,
         now_ms: u64,
         frame_bytes: Arc<AtomicUsize>,
     ) -> Self {
+        let retention = Retention::from(options.history);
         let window = retention.entries_max.max(WINDOW_ENTRIES_MIN);
         Topic {
             name,
@@ -71,6 +74,7 @@ impl Topic {
             window: window as u64,
             room: Notify::new(),
             touched_ms: AtomicU64::new(now_ms),
+            overflow: options.overflow,
             frame_bytes,
         }
     }
@@ -85,6 +89,11 @@ impl Topic {
 
     pub(crate) fn ring(&self) -> &Ring<Message> {
         &self.ring
+    }
+
+    /// What becomes of connections that fall behind.
+    pub(crate) fn overflow(&self) -> Overflow {
+        self.overflow
     }
 
     pub(super) fn frame_bytes(&self) -> &Arc<AtomicUsize> {

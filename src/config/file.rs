@@ -101,6 +101,7 @@ impl Reader<'_> {
                 history_entries: draft.history_entries,
                 history_bytes: draft.history_bytes,
                 history_age_ms: draft.history_age_ms,
+                overflow: draft.overflow,
             });
         }
     }

@@ -19,6 +19,7 @@ mod value;
 use std::fs;
 use std::path::Path;
 
+use crate::broker::Overflow;
 use crate::protocol::topic::Filter;
 
 pub(crate) use address::is_loopback;
@@ -143,6 +144,8 @@ pub(crate) struct TopicRule {
     pub(crate) history_bytes: Option<usize>,
     /// Instead of `history.age_ms`.
     pub(crate) history_age_ms: Option<u64>,
+    /// What becomes of subscribers that fall behind; `gap` if nothing is said.
+    pub(crate) overflow: Option<Overflow>,
 }
 
 /// `[log]`.

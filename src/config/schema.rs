@@ -5,6 +5,7 @@
 
 use std::ops::RangeInclusive;
 
+use crate::broker::Overflow;
 use crate::protocol::topic::Filter;
 
 use super::address;
@@ -39,6 +40,7 @@ pub(crate) struct Draft {
     pub(crate) history_entries: Option<usize>,
     pub(crate) history_bytes: Option<usize>,
     pub(crate) history_age_ms: Option<u64>,
+    pub(crate) overflow: Option<Overflow>,
 }
 
 /// A year. Times are added to the clock, and a sum that overflows would be a panic.
@@ -108,6 +110,15 @@ pub(crate) const RULE_SETTINGS: &[Setting<Draft>] = &[
     count("topics.history_entries", 0..=COUNT_MAX, |rule| rule.history_entries.insert(0)),
     count("topics.history_bytes", 0..=BYTES_MAX, |rule| rule.history_bytes.insert(0)),
     millis("topics.history_age_ms", 0..=MILLIS_MAX, |rule| rule.history_age_ms.insert(0)),
+    text("topics.overflow", |rule, v| {
+        rule.overflow = Some(match v {
+            "gap" => Overflow::Gap,
+            "latest" => Overflow::Latest,
+            "disconnect" => Overflow::Disconnect,
+            _ => return Err(Fault::value("gap, latest or disconnect", format!("{v:?}"))),
+        });
+        Ok(())
+    }),
 ];
 
 /// Every known key, rules included.

@@ -78,7 +78,11 @@ fn each_key_sets_a_field_of_its_own() {
         seen.push(config);
     }
     for setting in RULE_SETTINGS {
-        let value = if setting.key == "topics.pattern" { "\"b\"" } else { "7" };
+        let value = match setting.key {
+            "topics.pattern" => "\"b\"",
+            "topics.overflow" => "\"latest\"",
+            _ => "7",
+        };
         let key = setting.key.trim_start_matches("topics.");
         let other = if key == "pattern" { "" } else { "pattern = \"a\"\n" };
         let config = load(&format!("[[topics]]\n{other}{key} = {value}")).expect("a right rule");

@@ -14,6 +14,7 @@ use super::forms::Forms;
 use super::link::Link;
 use super::mail::{Asker, Start};
 use super::shard::Shard;
+use super::stalled::Place;
 use crate::broker::{Broker, Inbox, PatternTree, Subscriber, TooManyTopics, Topic};
 use crate::protocol::{ErrorCode, Event, Filter, Pattern, Position, Recovery, RecoveryFailure, TopicName};
 use crate::ring::Seq;
@@ -169,7 +170,7 @@ impl Shard {
         let (next, recovery) = match start {
             Start::Live => {
                 let stalled = self.conns[conn as usize].stalled.as_ref();
-                return (stalled.and_then(|stalled| stalled.place(slot)).unwrap_or(cursor), None);
+                return (stalled.and_then(|stalled| stalled.next(slot)).unwrap_or(cursor), None);
             }
             Start::Since(since) => match topic.resume(since, Seq(cursor.0 - 1)) {
                 Ok(next) => (next, Some(Recovery::Recovered)),
@@ -190,19 +191,20 @@ impl Shard {
 
     /// Has a connection go on at `next` in a topic. False if it is behind in as many as it may be.
     fn place(&mut self, conn: u32, slot: u32, next: Seq) -> bool {
-        let is_level = next >= self.slots[slot].cursor;
+        let cursor = self.slots[slot].cursor;
         let state = &mut self.conns[conn as usize];
         if let Some(stalled) = &mut state.stalled {
             stalled.forget(&mut self.slots, slot);
         }
-        if is_level {
+        if next >= cursor {
             return true;
         }
         let stalled = state.stalled.get_or_insert_with(|| {
             self.mailbox.stats().stalled.add(1);
             Box::default()
         });
-        stalled.fall_behind(&mut self.slots, slot, next, self.options.behind_topics_max)
+        let place = Place { next, asked_to: cursor };
+        stalled.stand(&mut self.slots, slot, place, self.options.behind_topics_max)
     }
 
     /// Follows the topic of that name for one more connection; gives its number here.

@@ -10,6 +10,7 @@ use std::sync::Arc;
 
 use slab::Slab;
 
+use super::catch_up::{CatchUp, catch_up};
 use super::conn::Conn;
 use super::follow::{Patterns, Walk};
 use super::keep_alive::Wheel;
@@ -17,7 +18,7 @@ use super::link::Link;
 use super::mail::{Goodbye, Mail, Mailbox, What};
 use super::pass::Pass;
 use super::slots::TopicSlots;
-use super::stalled::{CatchUp, Partial, Stalled, catch_up};
+use super::stalled::{Partial, Rest, Stalled};
 use crate::broker::{Broker, ConnectionId, Follower};
 use crate::protocol::{CloseCode, Event, GapReason};
 use crate::ring::Seq;
@@ -513,7 +514,7 @@ impl Shard {
                 break;
             }
         }
-        stalled.set_partial(partial);
+        stalled.set_rest(partial.map(Rest::Frame));
         conn.stalled = Some(stalled);
         conn.link.set_blocked();
         self.mailbox.stats().stalled.add(1);
@@ -548,6 +549,12 @@ impl Shard {
                 }
                 CatchUp::Blocked => conn.link.set_blocked(),
                 CatchUp::Again => self.resume(number),
+                CatchUp::TooSlow => {
+                    self.mailbox.stats().closed_slow.add(1);
+                    let goodbye = Goodbye { reconnect_ms: Some(0) };
+                    self.close(number, CloseCode::SLOW, "too slow for a topic", Some(goodbye));
+                    self.resume(number);
+                }
                 CatchUp::Broken => self.fail(number),
             }
         }

@@ -15,6 +15,7 @@ pub(crate) struct Stats {
     pub(super) deflated_to_bytes: Count,
     pub(super) gaps: Count,
     pub(super) skipped: Count,
+    pub(super) conflated: Count,
     pub(super) stalled: Count,
     pub(super) closed_slow: Count,
     pub(super) closed_silent: Count,
@@ -66,9 +67,11 @@ pub(crate) struct Totals {
     pub(crate) gaps: u64,
     /// Messages that gaps announced as left out.
     pub(crate) skipped: u64,
+    /// Messages that gaps announced as passed over for a newer one of their key.
+    pub(crate) conflated: u64,
     /// Connections now whose socket does not take all there is.
     pub(crate) stalled: u64,
-    /// Connections closed because they fell behind in too many topics.
+    /// Connections closed because they fell behind in too many topics, or in one that does not bear it.
     pub(crate) closed_slow: u64,
     /// Connections closed because they answered no ping.
     pub(crate) closed_silent: u64,
@@ -87,6 +90,7 @@ impl Totals {
         self.inflated += stats.inflated.load(Ordering::Relaxed);
         self.gaps += stats.gaps.read();
         self.skipped += stats.skipped.read();
+        self.conflated += stats.conflated.read();
         self.stalled += stats.stalled.read();
         self.closed_slow += stats.closed_slow.read();
         self.closed_silent += stats.closed_silent.read();

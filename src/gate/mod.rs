@@ -89,11 +89,13 @@ impl Pass {
         Ok(self.broker.registry().topic(&name, self.broker.now_ms())?)
     }
 
-    /// Publishes, or says that there is no room yet. `skip` is left out of the delivery.
+    /// Publishes, or says that there is no room yet. `key` is what the message is about, `skip` is left
+    /// out of the delivery.
     pub(crate) fn publish(
         &self,
         topic: Arc<Topic>,
         data: Data,
+        key: Option<&str>,
         skip: Option<ConnectionId>,
     ) -> Result<Admitted, Denied> {
         let limit = self.broker.registry().options().message_bytes_max;
@@ -105,7 +107,7 @@ impl Pass {
             ));
         }
         let now_ms = self.broker.now_ms();
-        let message = Arc::new(Message::new(topic.name().len(), data, skip, now_ms));
+        let message = Arc::new(Message::new(topic.name().len(), data, skip, now_ms).about(key));
         match self.broker.registry().publish(topic, message, now_ms) {
             Ok(placed) => Ok(Admitted::Placed(placed)),
             Err(Refused::Full(topic, message)) => Ok(Admitted::Full(topic, message)),

@@ -97,7 +97,7 @@ fn publish_one(pass: &Pass, encoding: Encoding, publish: &Publish<'_>) -> Result
     }
     let topic = pass.publish_to(&publish.topic, None)?;
     let data = Data::already_checked(encoding, Bytes::copy_from_slice(publish.data));
-    match pass.publish(topic, data, None)? {
+    match pass.publish(topic, data, publish.key.as_deref(), None)? {
         Admitted::Placed(placed) => Ok(placed),
         Admitted::Full(..) => Err(Denied::overloaded("the topic's subscribers are being served, there is no room")),
     }

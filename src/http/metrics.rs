@@ -45,7 +45,8 @@ impl Collector for Snapshot {
         write("inflated", "Compressed messages received", &counter(figures.inflated))?;
         write("gaps", "Gap events sent to slow subscribers", &counter(figures.gaps))?;
         write("skipped", "Messages that gaps announced as left out", &counter(figures.skipped))?;
-        write("closed_slow", "Connections closed for being behind in too many topics", &counter(figures.closed_slow))?;
+        write("conflated", "Messages passed over for a newer one of their key", &counter(figures.conflated))?;
+        write("closed_slow", "Connections closed for being too slow", &counter(figures.closed_slow))?;
         write("closed_silent", "Connections closed for answering no ping", &counter(figures.closed_silent))?;
         write("refused", "Connections refused, the server being full or draining", &counter(figures.refused))?;
         write("cpu_ms", "CPU time of the process in milliseconds", &counter(figures.cpu_ms))

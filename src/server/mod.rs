@@ -121,6 +121,7 @@ fn broker(config: &Config) -> Broker {
             bytes: rule.history_bytes.unwrap_or(history.bytes),
             age_ms: rule.history_age_ms.unwrap_or(history.age_ms),
         },
+        overflow: rule.overflow.unwrap_or_default(),
     });
     rules.fold(builder, crate::broker::Builder::topic_rule).build()
 }

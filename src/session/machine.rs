@@ -217,7 +217,7 @@ impl Machine {
         let topic = self.pass.publish_to(&publish.topic, self.recent.as_ref())?;
         let data = Data::already_checked(encoding, kept(publish.data, source));
         let skip = (!publish.echo).then_some(self.connection);
-        match self.pass.publish(topic, data, skip)? {
+        match self.pass.publish(topic, data, publish.key.as_deref(), skip)? {
             Admitted::Placed(placed) => {
                 self.published(placed, id, out);
                 Ok(Step::Answered)

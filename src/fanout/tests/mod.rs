@@ -3,6 +3,7 @@
 mod deflate;
 mod following;
 mod model;
+mod overflow;
 mod recovery;
 mod serving;
 mod slow;
@@ -17,7 +18,7 @@ use serde_json::Value;
 use super::mail::{Asker, Mailbox, Start, What};
 use super::shard::{Shard, ShardOptions, Turn};
 use super::{Link, Pipe, Transport};
-use crate::broker::{Broker, ConnectionId, Form, History, Message, Refused};
+use crate::broker::{Broker, ConnectionId, Form, History, Message, Overflow, Refused, TopicFilter, TopicRule};
 use crate::protocol::{Data, Encoding, Filter, Id, TopicName};
 
 /// More than any test writes: a peer that reads everything at once.
@@ -45,7 +46,16 @@ struct Peer {
 
 impl Rig {
     fn new(history: History, options: ShardOptions) -> Self {
-        let broker = Broker::builder().history(history).linger_ms(0).build();
+        Self::with_rules(history, options, &[])
+    }
+
+    /// With topics that have a policy of their own.
+    fn with_rules(history: History, options: ShardOptions, rules: &[(&str, Overflow)]) -> Self {
+        let builder = rules.iter().fold(Broker::builder(), |builder, &(pattern, overflow)| {
+            let pattern = TopicFilter::parse(pattern).expect("a name or pattern");
+            builder.topic_rule(TopicRule { pattern, history, overflow })
+        });
+        let broker = builder.history(history).linger_ms(0).build();
         let mailbox = Arc::new(Mailbox::new());
         mailbox.served().store(true, Ordering::SeqCst);
         let shard = Shard::new(broker.clone(), Arc::clone(&mailbox), options);
@@ -87,10 +97,15 @@ impl Rig {
 
     /// Publishes and does not turn; false when there is no room.
     fn publish_as(&self, topic: &str, text: &str, skip: Option<ConnectionId>) -> bool {
+        self.publish_about(topic, None, text, skip)
+    }
+
+    /// Publishes about something and does not turn; false when there is no room.
+    fn publish_about(&self, topic: &str, key: Option<&str>, text: &str, skip: Option<ConnectionId>) -> bool {
         let name = TopicName::parse(topic).expect("a name");
         let topic = self.broker.registry().topic(&name, 0).expect("room for a topic");
         let data = Data::try_from(text).expect("JSON");
-        let message = Arc::new(Message::new(name.len(), data, skip, 0));
+        let message = Arc::new(Message::new(name.len(), data, skip, 0).about(key));
         match self.broker.registry().publish(topic, message, 0) {
             Ok(_) => true,
             Err(Refused::Full(..)) => false,

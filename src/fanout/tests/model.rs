@@ -17,7 +17,8 @@ enum Op {
     /// From so many messages before the newest, by position or by count.
     SubscribeFrom(usize, usize, u64, bool),
     Unsubscribe(usize, usize),
-    Publish(usize, usize),
+    /// So many messages, about one of three things or about none.
+    Publish(usize, usize, usize),
     Read(usize),
     Turn,
 }
@@ -28,7 +29,7 @@ fn op() -> impl Strategy<Value = Op> {
         2 => (0..3_usize, 0..TOPICS.len(), 0..120_u64, any::<bool>())
             .prop_map(|(peer, topic, back, last)| Op::SubscribeFrom(peer, topic, back, last)),
         1 => (0..3_usize, 0..FILTERS.len()).prop_map(|(peer, filter)| Op::Unsubscribe(peer, filter)),
-        6 => (0..TOPICS.len(), 1..40_usize).prop_map(|(topic, count)| Op::Publish(topic, count)),
+        6 => (0..TOPICS.len(), 1..40_usize, 0..4_usize).prop_map(|(topic, count, key)| Op::Publish(topic, count, key)),
         3 => (0..3_usize).prop_map(Op::Read),
         3 => Just(Op::Turn),
     ]
@@ -77,7 +78,7 @@ proptest! {
         entries in 0..100_usize,
     ) {
         let history = History { entries, ..History::default() };
-        let mut rig = Rig::new(history, options());
+        let mut rig = Rig::with_rules(history, options(), &[("a.b", Overflow::Latest), ("d", Overflow::Latest)]);
         let deflated = Form::new(Encoding::Json, Some(Window::Bits12));
         let forms = [deflated, Encoding::Json.into(), deflated];
         let mut peers: Vec<(Peer, Seen)> = capacities
@@ -101,10 +102,11 @@ proptest! {
                     rig.post(&peers[peer].0, What::Join(Filter::Topic(topic), start, asker(3)));
                 }
                 Op::Unsubscribe(peer, filter) => rig.unsubscribe(&peers[peer].0, FILTERS[filter]),
-                Op::Publish(topic, count) => {
+                Op::Publish(topic, count, key) => {
+                    let key = [None, Some("x"), Some("y"), Some("z")][key];
                     for _ in 0..count {
                         // A full window is the shard's turn, as it would be for a waiting publisher.
-                        while !rig.publish_as(TOPICS[topic], r#"{"some":"data, data and more data"}"#, None) {
+                        while !rig.publish_about(TOPICS[topic], key, r#"{"some":"data, data and more data"}"#, None) {
                             rig.turn();
                         }
                     }

@@ -1,0 +1,294 @@
+//! How a connection catches up: from the topics' rings, up to where its shard stands, at the pace of its
+//! socket.
+//!
+//! What has left a ring by then becomes a `gap`. In topics that keep the latest, of what was missed only
+//! the newest message of each key is written, and gaps stand for the others.
+
+use std::collections::HashSet;
+use std::io::IoSlice;
+use std::ops::ControlFlow;
+use std::sync::Arc;
+
+use super::conn::Conn;
+use super::link::Link;
+use super::slots::{TopicSlot, TopicSlots};
+use super::stalled::{Partial, Place, Rest, Stalled};
+use super::stats::Stats;
+use crate::broker::{Form, Message, Overflow, Topic};
+use crate::protocol::{Event, GapReason};
+use crate::ring::Seq;
+use crate::ws;
+
+/// How much is put together for one write.
+const WRITE_BYTES_MAX: usize = 64 * 1024;
+
+/// How much one connection may catch up before others have their turn.
+const TURN_BYTES_MAX: usize = 256 * 1024;
+
+/// How far catching up got.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum CatchUp {
+    /// All that the shard has passed has been written: it stands at the shard's cursors again.
+    Level,
+    /// The socket is full.
+    Blocked,
+    /// It has had its share of this turn.
+    Again,
+    /// It missed something of a topic that does not bear that.
+    TooSlow,
+    /// The socket failed.
+    Broken,
+}
+
+/// A stretch of the bytes put together for one write.
+struct Mark {
+    /// Where it ends.
+    end: usize,
+    slot: u32,
+    /// The last entry that it stands for.
+    seq: Seq,
+    what: Marked,
+}
+
+enum Marked {
+    /// A message's frame; without bytes if it is left out for this connection.
+    Message { message: Arc<Message>, topic: Arc<Topic>, form: Form },
+    /// A gap in place of so many entries.
+    Gap(u64),
+}
+
+/// Writes what a connection is owed, until its socket is full or its share of the turn is used.
+pub(super) fn catch_up(conn: &mut Conn, slots: &mut TopicSlots, stats: &Stats, scratch: &mut Vec<u8>) -> CatchUp {
+    let mut turn_bytes = 0;
+    loop {
+        if announce_gaps(conn, slots, stats).is_break() {
+            return CatchUp::TooSlow;
+        }
+        let Some(stalled) = &mut conn.stalled else { return CatchUp::Level };
+
+        scratch.clear();
+        if let Some(rest) = stalled.rest() {
+            scratch.extend_from_slice(rest.bytes());
+        }
+        let rest_bytes = scratch.len();
+        scratch.extend_from_slice(&conn.lane);
+        let marks = gather(stalled, &conn.link, slots, scratch);
+
+        if scratch.is_empty() {
+            settle(stalled, slots, stats, &marks, scratch, 0, 0);
+            return if stalled.is_even() { CatchUp::Level } else { CatchUp::Again };
+        }
+        let written = match conn.link.transport().try_write(&[IoSlice::new(scratch)]) {
+            Ok(written) => written,
+            Err(error) if error.kind() == std::io::ErrorKind::WouldBlock => 0,
+            Err(_) => return CatchUp::Broken,
+        };
+        stats.delivered_bytes.add(written as u64);
+        stats.writes.add(1);
+
+        // First the rest of the frame, then the lane, then messages.
+        let of_rest = written.min(rest_bytes);
+        wrote_rest(stalled, stats, of_rest, rest_bytes);
+        let lane_bytes = conn.lane.len();
+        let of_lane = (written - of_rest).min(lane_bytes);
+        if written >= rest_bytes + lane_bytes {
+            settle(stalled, slots, stats, &marks, scratch, rest_bytes + lane_bytes, written);
+        }
+        let is_even = stalled.is_even();
+        conn.lane_written(of_lane);
+        if written < scratch.len() {
+            return CatchUp::Blocked;
+        }
+        if is_even && conn.lane.is_empty() {
+            return CatchUp::Level;
+        }
+        turn_bytes += written;
+        if turn_bytes >= TURN_BYTES_MAX {
+            return CatchUp::Again;
+        }
+    }
+}
+
+/// `written` bytes of the rest of a frame, which has `all`, have been written.
+fn wrote_rest(stalled: &mut Stalled, stats: &Stats, written: usize, all: usize) {
+    let rest = match stalled.rest() {
+        None => return,
+        Some(Rest::Frame(partial)) if written == all => {
+            debug_assert_eq!(partial.message.frame(partial.form, &partial.topic, partial.seq).len(), partial.at + all);
+            stats.delivered.add(1);
+            None
+        }
+        Some(Rest::Bytes(_)) if written == all => None,
+        Some(Rest::Frame(Partial { message, topic, seq, form, at })) => {
+            let (message, topic) = (Arc::clone(message), Arc::clone(topic));
+            Some(Rest::Frame(Partial { message, topic, seq: *seq, form: *form, at: at + written }))
+        }
+        Some(Rest::Bytes(bytes)) => Some(Rest::Bytes(bytes[written..].to_vec())),
+    };
+    stalled.set_rest(rest);
+}
+
+/// Puts a `gap` into the lane for each topic whose ring no longer holds the connection's place. Breaks if
+/// one of them does not bear gaps.
+///
+/// The lane goes ahead of messages, and all earlier messages of the topic have been written, or are
+/// the half-written frame that goes ahead of the lane. So the gap keeps its place.
+fn announce_gaps(conn: &mut Conn, slots: &TopicSlots, stats: &Stats) -> ControlFlow<()> {
+    let Some(stalled) = &mut conn.stalled else { return ControlFlow::Continue(()) };
+    let mut gaps = Vec::new();
+    for (number, place) in stalled.places() {
+        let slot = &slots[number];
+        // Up to the shard's cursor only: beyond it nothing has been owed yet.
+        let oldest = slot.topic.ring().oldest().min(slot.cursor);
+        if place.next < oldest {
+            if slot.topic.overflow() == Overflow::Disconnect {
+                return ControlFlow::Break(());
+            }
+            gaps.push((number, Arc::clone(&slot.topic), place.next, oldest));
+        }
+    }
+    for (number, topic, from, resume) in gaps {
+        if let Some(stalled) = &mut conn.stalled {
+            stalled.move_on(number, resume);
+        }
+        stats.gaps.add(1);
+        stats.skipped.add(resume.0 - from.0);
+        conn.say(&gap(&topic, from, resume, GapReason::Slow));
+    }
+    ControlFlow::Continue(())
+}
+
+fn gap(topic: &Topic, from: Seq, resume: Seq, reason: GapReason) -> Event<'_> {
+    Event::Gap { topic: topic.name(), epoch: topic.epoch(), from: from.0, to: resume.0 - 1, reason }
+}
+
+/// Puts frames behind what is in `scratch`, up to about `WRITE_BYTES_MAX`.
+fn gather(stalled: &Stalled, link: &Link, slots: &TopicSlots, scratch: &mut Vec<u8>) -> Vec<Mark> {
+    let mut marks = Vec::new();
+    for (number, place) in stalled.places() {
+        let slot = &slots[number];
+        if scratch.len() >= WRITE_BYTES_MAX {
+            break;
+        }
+        if slot.topic.overflow() == Overflow::Latest && place.asked_to < slot.cursor {
+            gather_latest(number, slot, place, link, scratch, &mut marks);
+            continue;
+        }
+        // A place that has just been overtaken yields nothing; the next round announces the gap.
+        let _ = slot.topic.ring().read(place.next, |seq, message| {
+            if seq >= slot.cursor {
+                return ControlFlow::Break(());
+            }
+            marks.push(put_message(number, slot, seq, message, link, scratch));
+            if scratch.len() < WRITE_BYTES_MAX { ControlFlow::Continue(()) } else { ControlFlow::Break(()) }
+        });
+    }
+    marks
+}
+
+/// As `gather` for one topic, but of what was missed only the newest message of each key.
+fn gather_latest(
+    number: u32,
+    slot: &TopicSlot,
+    place: Place,
+    link: &Link,
+    scratch: &mut Vec<u8>,
+    marks: &mut Vec<Mark>,
+) {
+    let mut missed: Vec<(Seq, Arc<Message>)> = Vec::new();
+    let _ = slot.topic.ring().read(place.next, |seq, message| {
+        if seq >= slot.cursor {
+            return ControlFlow::Break(());
+        }
+        missed.push((seq, Arc::clone(message)));
+        ControlFlow::Continue(())
+    });
+    let mut keys = HashSet::new();
+    let mut is_kept: Vec<bool> = missed
+        .iter()
+        .rev()
+        .map(|(seq, message)| message.key().is_none_or(|key| keys.insert(key)) || *seq < place.asked_to)
+        .collect();
+    is_kept.reverse();
+    let mut passed_over = place.next;
+    for ((seq, message), is_kept) in missed.iter().zip(is_kept) {
+        if scratch.len() >= WRITE_BYTES_MAX {
+            return;
+        }
+        if !is_kept {
+            continue;
+        }
+        if passed_over < *seq {
+            marks.push(put_gap(number, slot, passed_over, *seq, link, scratch));
+        }
+        marks.push(put_message(number, slot, *seq, message, link, scratch));
+        passed_over = seq.next();
+    }
+    // The newest message of all is the newest of its key: nothing is passed over behind it.
+}
+
+fn put_message(
+    slot: u32,
+    of: &TopicSlot,
+    seq: Seq,
+    message: &Arc<Message>,
+    link: &Link,
+    scratch: &mut Vec<u8>,
+) -> Mark {
+    let form = message.settled(link.form);
+    if message.skip() != Some(link.id) {
+        scratch.extend_from_slice(message.frame(form, &of.topic, seq));
+    }
+    let what = Marked::Message { message: Arc::clone(message), topic: Arc::clone(&of.topic), form };
+    Mark { end: scratch.len(), slot, seq, what }
+}
+
+fn put_gap(slot: u32, of: &TopicSlot, from: Seq, resume: Seq, link: &Link, scratch: &mut Vec<u8>) -> Mark {
+    let mut payload = Vec::with_capacity(128);
+    gap(&of.topic, from, resume, GapReason::Latest).encode(link.form.encoding(), &mut payload);
+    ws::push(scratch, link.form.opcode(), &payload);
+    Mark { end: scratch.len(), slot, seq: Seq(resume.0 - 1), what: Marked::Gap(resume.0 - from.0) }
+}
+
+/// Moves the places past what has been written of `marks`, whose bytes begin at `start` of `bytes`.
+fn settle(
+    stalled: &mut Stalled,
+    slots: &mut TopicSlots,
+    stats: &Stats,
+    marks: &[Mark],
+    bytes: &[u8],
+    start: usize,
+    written: usize,
+) {
+    let mut from = start;
+    for mark in marks {
+        let is_whole = mark.end <= written;
+        if !is_whole && written <= from {
+            break;
+        }
+        stalled.move_on(mark.slot, mark.seq.next());
+        if let Marked::Gap(count) = mark.what {
+            stats.gaps.add(1);
+            stats.conflated.add(count);
+        }
+        if !is_whole {
+            stalled.set_rest(Some(match &mark.what {
+                Marked::Gap(_) => Rest::Bytes(bytes[written..mark.end].to_vec()),
+                Marked::Message { message, topic, form } => {
+                    let (message, topic) = (Arc::clone(message), Arc::clone(topic));
+                    Rest::Frame(Partial { message, topic, seq: mark.seq, form: *form, at: written - from })
+                }
+            }));
+            break;
+        }
+        if matches!(mark.what, Marked::Message { .. }) {
+            stats.delivered.add(u64::from(mark.end > from));
+        }
+        from = mark.end;
+    }
+    let level: Vec<u32> =
+        stalled.places().filter(|(slot, place)| place.next >= slots[*slot].cursor).map(|(slot, _)| slot).collect();
+    for slot in level {
+        stalled.forget(slots, slot);
+    }
+}
