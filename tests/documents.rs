@@ -2,7 +2,7 @@
 
 mod sources;
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -159,6 +159,32 @@ fn the_protocol_describes_every_code() {
         .map(|code| format!("docs/PROTOCOL.md does not mention {code}"))
         .collect();
     assert_none(&wrong);
+}
+
+#[test]
+fn the_conformance_table_is_what_the_tests_check() {
+    let mut sections = BTreeMap::<(u32, Vec<u32>), Vec<String>>::new();
+    for path in sources::files(root(), &["rs"]).iter().filter(|path| shown(path).starts_with("tests/conformance/")) {
+        for name in read(path).lines().filter_map(|line| line.strip_prefix("fn rfc")?.strip_suffix("() {")) {
+            let mut words = name.split('_').peekable();
+            let mut number = || words.next_if(|word| word.bytes().all(|byte| byte.is_ascii_digit()))?.parse().ok();
+            let rfc = number().expect("a test is named after a standard");
+            let section = std::iter::from_fn(number).collect();
+            let sentence = words.collect::<Vec<_>>().join(" ").replace(" s ", "'s ").replace("utf 8", "UTF-8");
+            sections.entry((rfc, section)).or_default().push(sentence.replace("http 1 1", "HTTP/1.1"));
+        }
+    }
+    let mut table = String::from("| section | tests |\n|---|---|\n");
+    for ((rfc, section), mut sentences) in sections {
+        let section = section.iter().map(u32::to_string).collect::<Vec<_>>().join(".");
+        sentences.sort_unstable();
+        table += &format!("| RFC {rfc}, {section} | {} |\n", sentences.join("; "));
+    }
+    let text = read(&root().join("docs/websocket.md"));
+    let mark = |which| format!("<!-- conformance: {which} -->\n");
+    let found = text.split_once(&mark("begin")).and_then(|(_, rest)| rest.split_once(&mark("end")));
+    let (found, _) = found.expect("docs/websocket.md has a place for the table");
+    assert!(found == table, "docs/websocket.md should have this table:\n{table}");
 }
 
 #[test]

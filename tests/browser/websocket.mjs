@@ -125,6 +125,44 @@ await check('a close is answered with its code', async () => {
   await until('the close', () => page.evaluate(() => globalThis.kept.json.events.includes('close 1000')));
 });
 
+/** A counter of the server. */
+async function counter(name) {
+  const text = await (await fetch(new URL('metrics', home))).text();
+  return Number(text.match(new RegExp(`^fanfare_${name}_total (\\d+)$`, 'm'))[1]);
+}
+await check('Chromium agrees on compression, and what is compressed arrives both ways', async () => {
+  const [deflated, from, to, inflated] = [await counter('deflated'), await counter('deflated_from_bytes'), await counter('deflated_to_bytes'), await counter('inflated')];
+  const { events } = await open('dense', ['fanfare.v1.json']);
+  assert(events[0] === 'open', `events: ${events}`);
+  const extensions = await page.evaluate(() => globalThis.kept.dense.socket.extensions);
+  assert(extensions === 'permessage-deflate; server_no_context_takeover; client_no_context_takeover', extensions);
+
+  const data = Array.from({ length: 200 }, (_, at) => ({ symbol: 'EURUSD', bid: at / 8, text: 'Zoë ✓ 𝄞' }));
+  await say('dense', JSON.stringify({ type: 'subscribe', id: 1, topic: `${topic}.dense` }));
+  await event('dense', { type: 'subscribed', id: 1 });
+  await say('dense', JSON.stringify({ type: 'publish', id: 2, topic: `${topic}.dense`, data }));
+  const message = await event('dense', { type: 'message', offset: 1 });
+  assert(isDeepStrictEqual(message.data, data), 'other data');
+  assert((await counter('inflated')) >= inflated + 2, 'the page did not compress');
+
+  await until('the counters', async () => (await counter('deflated')) > deflated);
+  const [before, after] = [(await counter('deflated_from_bytes')) - from, (await counter('deflated_to_bytes')) - to];
+  assert(before >= JSON.stringify(data).length && after < before / 4, `${before} bytes became ${after}`);
+  return `${before} bytes became ${after}`;
+});
+await check('a client that asks for it is not compressed', async () => {
+  const plain = await page.evaluate(
+    (address) =>
+      new Promise((resolve, reject) => {
+        const socket = new WebSocket(address, 'fanfare.v1.json');
+        socket.onopen = () => resolve(socket.extensions);
+        socket.onerror = reject;
+      }),
+    `${url.href}?deflate=off`,
+  );
+  assert(plain === '', plain);
+});
+
 // A page that another site could serve.
 const elsewhere = createServer((_request, response) => response.writeHead(200, { 'content-type': 'text/html' }).end('<!doctype html><title>elsewhere</title>'));
 await new Promise((listening) => elsewhere.listen(0, '127.0.0.1', listening));
