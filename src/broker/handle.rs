@@ -399,6 +399,14 @@ impl Builder {
         self
     }
 
+    /// How many publishes with an `idempotency_key` are remembered, over all topics, and for how many
+    /// milliseconds. The defaults are 100,000 and five minutes; the oldest are forgotten first.
+    pub fn idempotency(mut self, keys: usize, ms: u64) -> Self {
+        self.options.idempotency_keys_max = keys;
+        self.options.idempotency_ms = ms;
+        self
+    }
+
     /// How long a topic stays that is empty and followed by nobody, in milliseconds. The default is a
     /// minute, so that a reconnecting client still finds its place.
     pub fn linger_ms(mut self, ms: u64) -> Self {

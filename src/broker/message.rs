@@ -37,6 +37,8 @@ pub(crate) struct Message {
     skip: Option<ConnectionId>,
     /// What it is about: of several with the same key only the newest counts.
     key: Option<Box<str>>,
+    /// Which publish it is, for those who may repeat it: scope and key.
+    mark: Option<Box<str>>,
     /// Which compressed frames somebody makes or has made, a bit for each.
     claims: AtomicU8,
     plain: [OnceBox<Frame>; 2],
@@ -79,6 +81,7 @@ impl Message {
             weight,
             skip,
             key: None,
+            mark: None,
             claims: AtomicU8::new(0),
             plain: Default::default(),
             deflated: OnceBox::new(),
@@ -90,6 +93,17 @@ impl Message {
         self.key = key.map(Into::into);
         self.weight += key.map_or(0, str::len);
         self
+    }
+
+    /// The same, as the publish that `scope` calls `key`: it is placed once however often it comes.
+    pub(crate) fn marked(mut self, scope: &str, key: Option<&str>) -> Self {
+        // No topic, subject or key holds a NUL unless it means no other one by it.
+        self.mark = key.map(|key| format!("{scope}\0{key}").into());
+        self
+    }
+
+    pub(super) fn mark(&self) -> Option<&str> {
+        self.mark.as_deref()
     }
 
     pub(crate) fn key(&self) -> Option<&str> {

@@ -12,6 +12,7 @@ mod message;
 mod options;
 mod pattern_tree;
 mod registry;
+mod repeats;
 mod subscription;
 #[cfg(test)]
 mod tests;

@@ -94,6 +94,9 @@ pub(crate) struct BrokerOptions {
     pub(crate) retained_bytes_max: usize,
     pub(crate) linger_ms: u64,
     pub(crate) message_bytes_max: usize,
+    /// How many marked publishes are remembered, and for how long.
+    pub(crate) idempotency_keys_max: usize,
+    pub(crate) idempotency_ms: u64,
 }
 
 impl Default for BrokerOptions {
@@ -107,6 +110,10 @@ impl Default for BrokerOptions {
             // Long enough for a reconnecting client to find its topic as it left it.
             linger_ms: 60_000,
             message_bytes_max: 64 * 1024,
+            // Some 200 bytes each: 20 MB at most.
+            idempotency_keys_max: 100_000,
+            // A backend that has not repeated itself by then has given up.
+            idempotency_ms: 300_000,
         }
     }
 }

@@ -14,6 +14,7 @@ use super::inbox::Inbox;
 use super::message::Message;
 use super::options::BrokerOptions;
 use super::pattern_tree::PatternTree;
+use super::repeats::Repeats;
 use super::topic::{Subscriber, Topic};
 use crate::protocol::{Epoch, Pattern, TopicName};
 use crate::ring::{PushError, Seq};
@@ -56,6 +57,7 @@ pub(crate) struct Registry {
     /// Frames of retained messages beyond the one that a message's weight has room for.
     frame_bytes: Arc<AtomicUsize>,
     published: AtomicU64,
+    repeats: Mutex<Repeats>,
     swept_ms: AtomicU64,
     epoch_seed: u64,
     epochs: AtomicU64,
@@ -82,6 +84,7 @@ pub(crate) struct Listed {
 impl Registry {
     pub(crate) fn new(options: BrokerOptions, epoch_seed: u64) -> Self {
         Registry {
+            repeats: Mutex::new(Repeats::new(options.idempotency_keys_max, options.idempotency_ms)),
             options,
             topics: papaya::HashMap::with_hasher(RandomState::default()),
             index: Mutex::default(),
@@ -171,13 +174,22 @@ impl Registry {
         Epoch(mix(self.epoch_seed.wrapping_add(self.epochs.fetch_add(1, Ordering::Relaxed))))
     }
 
-    /// Publishes to `topic`, or to its successor if it has been removed meanwhile.
-    pub(crate) fn publish(
-        &self,
-        mut topic: Arc<Topic>,
-        mut message: Arc<Message>,
-        now_ms: u64,
-    ) -> Result<Placed, Refused> {
+    /// Publishes to `topic`, or to its successor if it has been removed meanwhile. A publish that is marked
+    /// as one that was there before comes to what that one came to.
+    pub(crate) fn publish(&self, topic: Arc<Topic>, message: Arc<Message>, now_ms: u64) -> Result<Placed, Refused> {
+        let Some(mark) = message.mark() else { return self.place(topic, message, now_ms) };
+        let name = format!("{}\0{mark}", topic.name());
+        // Held until it is placed: of two that come at once the second has to find the first.
+        let mut repeats = self.repeats.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(placed) = repeats.find(&name, now_ms) {
+            return Ok(placed);
+        }
+        let placed = self.place(topic, message, now_ms)?;
+        repeats.add(&name, placed.clone(), now_ms);
+        Ok(placed)
+    }
+
+    fn place(&self, mut topic: Arc<Topic>, mut message: Arc<Message>, now_ms: u64) -> Result<Placed, Refused> {
         let weight = crate::ring::Entry::weight(&*message);
         // Before it stands anywhere: whoever evicts it takes away what has been added.
         self.retained_bytes.fetch_add(weight, Ordering::Relaxed);

@@ -81,6 +81,10 @@ pub(crate) struct Limits {
     pub(crate) control_lane_bytes: usize,
     /// Messages retained by all topics together, in bytes.
     pub(crate) retained_bytes: usize,
+    /// Publishes with an `idempotency_key` that are remembered,
+    pub(crate) idempotency_keys: usize,
+    /// and for how long.
+    pub(crate) idempotency_ms: u64,
     /// Topics in which one slow connection may stand at a place of its own.
     pub(crate) behind_topics: usize,
     /// Time for the head of an HTTP request to arrive.
@@ -274,6 +278,8 @@ impl Default for Limits {
             topics: 1_000_000,
             control_lane_bytes: 64 * 1024,
             retained_bytes: 256 * 1024 * 1024,
+            idempotency_keys: 100_000,
+            idempotency_ms: 300_000,
             behind_topics: 4_096,
             header_ms: 10_000,
             http_body_bytes: 1024 * 1024,

@@ -66,6 +66,8 @@ pub(crate) const SETTINGS: &[Setting<Config>] = &[
     // stays well below this.
     count("limits.control_lane_bytes", 4096..=BYTES_MAX, |c| &mut c.limits.control_lane_bytes),
     count("limits.retained_bytes", 1..=BYTES_MAX, |c| &mut c.limits.retained_bytes),
+    count("limits.idempotency_keys", 0..=COUNT_MAX, |c| &mut c.limits.idempotency_keys),
+    millis("limits.idempotency_ms", 0..=MILLIS_MAX, |c| &mut c.limits.idempotency_ms),
     count("limits.behind_topics", 1..=COUNT_MAX, |c| &mut c.limits.behind_topics),
     millis("limits.header_ms", 1..=MILLIS_MAX, |c| &mut c.limits.header_ms),
     count("limits.http_body_bytes", 1..=MESSAGE_BYTES_MAX, |c| &mut c.limits.http_body_bytes),

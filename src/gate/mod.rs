@@ -29,6 +29,18 @@ pub(crate) struct Pass {
     broker: Broker,
 }
 
+/// What is to be published.
+#[derive(Debug)]
+pub(crate) struct Publication<'a> {
+    pub(crate) data: Data,
+    /// What it is about.
+    pub(crate) key: Option<&'a str>,
+    /// What makes a repeated publish the same one.
+    pub(crate) idempotency_key: Option<&'a str>,
+    /// Whom it is left out for.
+    pub(crate) skip: Option<ConnectionId>,
+}
+
 /// Why a caller may not, in the words of the protocol.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Denied {
@@ -89,15 +101,9 @@ impl Pass {
         Ok(self.broker.registry().topic(&name, self.broker.now_ms())?)
     }
 
-    /// Publishes, or says that there is no room yet. `key` is what the message is about, `skip` is left
-    /// out of the delivery.
-    pub(crate) fn publish(
-        &self,
-        topic: Arc<Topic>,
-        data: Data,
-        key: Option<&str>,
-        skip: Option<ConnectionId>,
-    ) -> Result<Admitted, Denied> {
+    /// Publishes, or says that there is no room yet.
+    pub(crate) fn publish(&self, topic: Arc<Topic>, publication: Publication<'_>) -> Result<Admitted, Denied> {
+        let Publication { data, key, idempotency_key, skip } = publication;
         let limit = self.broker.registry().options().message_bytes_max;
         let bytes = data.bytes().len();
         if bytes > limit {
@@ -107,7 +113,9 @@ impl Pass {
             ));
         }
         let now_ms = self.broker.now_ms();
-        let message = Arc::new(Message::new(topic.name().len(), data, skip, now_ms).about(key));
+        // One scope for all who have no credentials.
+        let message = Message::new(topic.name().len(), data, skip, now_ms).about(key).marked("", idempotency_key);
+        let message = Arc::new(message);
         match self.broker.registry().publish(topic, message, now_ms) {
             Ok(placed) => Ok(Admitted::Placed(placed)),
             Err(Refused::Full(topic, message)) => Ok(Admitted::Full(topic, message)),

@@ -14,7 +14,7 @@ use tokio::time::timeout;
 use super::reply::{self, Body, ErrorFields};
 use super::service::Shared;
 use crate::broker::Placed;
-use crate::gate::{Admitted, Denied, Pass};
+use crate::gate::{Admitted, Denied, Pass, Publication};
 use crate::protocol::{Data, Encoding, Epoch, ErrorCode, Publish, PublishBody, Refusal, Since, decode_publish_body};
 
 /// How many topics a listing has unless it is asked for another number, and at most.
@@ -92,12 +92,10 @@ where
 
 /// Publishes at once or not at all: over HTTP it is the caller who waits.
 fn publish_one(pass: &Pass, encoding: Encoding, publish: &Publish<'_>) -> Result<Placed, Denied> {
-    if publish.idempotency_key.is_some() {
-        return Err(Denied::new(ErrorCode::BadRequest, "idempotency_key is not available in this version"));
-    }
     let topic = pass.publish_to(&publish.topic, None)?;
     let data = Data::already_checked(encoding, Bytes::copy_from_slice(publish.data));
-    match pass.publish(topic, data, publish.key.as_deref(), None)? {
+    let (key, idempotency_key) = (publish.key.as_deref(), publish.idempotency_key.as_deref());
+    match pass.publish(topic, Publication { data, key, idempotency_key, skip: None })? {
         Admitted::Placed(placed) => Ok(placed),
         Admitted::Full(..) => Err(Denied::overloaded("the topic's subscribers are being served, there is no room")),
     }

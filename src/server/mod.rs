@@ -113,7 +113,8 @@ fn broker(config: &Config) -> Broker {
         .linger_ms(config.history.linger_ms)
         .topics_max(config.limits.topics)
         .retained_bytes_max(config.limits.retained_bytes)
-        .message_bytes_max(config.limits.message_bytes);
+        .message_bytes_max(config.limits.message_bytes)
+        .idempotency(config.limits.idempotency_keys, config.limits.idempotency_ms);
     let rules = config.topics.iter().map(|rule| TopicRule {
         pattern: TopicFilter(rule.pattern.clone()),
         history: History {

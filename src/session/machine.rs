@@ -7,7 +7,7 @@ use bytes::Bytes;
 
 use crate::broker::{ConnectionId, Form, Message, Placed, Topic};
 use crate::fanout::{Asker, Start, What};
-use crate::gate::{Admitted, Denied, Pass};
+use crate::gate::{Admitted, Denied, Pass, Publication};
 use crate::protocol::{
     Command, Data, DecodeLimits, Encoding, ErrorCode, Event, Filter, History, Id, Item, Items, Position, Publish,
     Refusal, Request, Subscribe,
@@ -208,16 +208,14 @@ impl Machine {
         source: impl Fn() -> Bytes,
         out: &mut Vec<u8>,
     ) -> Result<Step, Denied> {
-        if publish.idempotency_key.is_some() {
-            return Err(unavailable());
-        }
         if !publish.echo && id.is_none() {
             return Err(Denied::new(ErrorCode::BadRequest, "a publish with echo:false needs an id"));
         }
         let topic = self.pass.publish_to(&publish.topic, self.recent.as_ref())?;
         let data = Data::already_checked(encoding, kept(publish.data, source));
         let skip = (!publish.echo).then_some(self.connection);
-        match self.pass.publish(topic, data, publish.key.as_deref(), skip)? {
+        let (key, idempotency_key) = (publish.key.as_deref(), publish.idempotency_key.as_deref());
+        match self.pass.publish(topic, Publication { data, key, idempotency_key, skip })? {
             Admitted::Placed(placed) => {
                 self.published(placed, id, out);
                 Ok(Step::Answered)

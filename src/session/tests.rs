@@ -132,7 +132,6 @@ fn what_later_versions_bring_says_so() {
         json!({"type": "auth", "id": 1, "token": "t"}),
         json!({"type": "resume", "id": 1, "resume": "s"}),
         json!({"type": "subscribe", "id": 1, "topic": "a", "presence": true}),
-        json!({"type": "publish", "id": 1, "topic": "a", "data": 1, "idempotency_key": "k"}),
     ] {
         let error = session.answer(&command);
         assert_eq!(
@@ -157,6 +156,19 @@ fn a_subscription_begins_where_it_is_asked_to() {
         .collect();
     let since = Since { epoch: Epoch::parse("1f"), offset: 41 };
     assert_eq!(starts, [Start::Live, Start::Last(3), Start::Since(since)]);
+}
+
+#[test]
+fn a_publish_that_is_repeated_comes_to_what_the_first_one_came_to() {
+    let mut session = Session::new();
+    let publish =
+        |id, topic, key| json!({"type": "publish", "id": id, "topic": topic, "data": id, "idempotency_key": key});
+    let first = session.answer(&publish(1, "a", "k"));
+    let again = session.answer(&publish(2, "a", "k"));
+    assert_eq!((&again["offset"], &again["epoch"], &again["id"]), (&first["offset"], &first["epoch"], &json!(2)));
+    assert_eq!(session.answer(&publish(3, "a", "other"))["offset"], 2);
+    assert_eq!(session.answer(&publish(4, "b", "k"))["offset"], 1);
+    assert_eq!(session.broker.history("a", 10).expect("a name").len(), 2);
 }
 
 #[test]

@@ -285,3 +285,32 @@ fn a_connection_takes_one_request_after_another() {
         std::io::Read::read_exact(raw.stream(), &mut body).expect("a body");
     }
 }
+
+#[test]
+fn a_repeated_publish_is_delivered_once_whoever_repeats_it() {
+    let server = Server::start();
+    let mut client = Client::json(&server);
+    client.subscribe("a");
+    let body = json!({"topic": "a", "data": "once", "idempotency_key": "k1"});
+    let first = publish(&server, &body).json();
+    assert_eq!(publish(&server, &body).json(), first);
+    client.send(json!({"type": "publish", "id": 1, "topic": "a", "data": "once", "idempotency_key": "k1"}));
+    assert_eq!(client.recv()["data"], "once");
+    let published = client.recv();
+    assert_eq!((&published["type"], &published["offset"]), (&json!("published"), &first["offset"]));
+    let batch = json!({"messages": [body, {"topic": "a", "data": "twice", "idempotency_key": "k2"}, body]});
+    let results = publish(&server, &batch).json();
+    let offsets: Vec<_> =
+        results["results"].as_array().expect("a list").iter().map(|result| result["offset"].clone()).collect();
+    assert_eq!(offsets, [json!(1), json!(2), json!(1)]);
+    assert_eq!(client.recv()["data"], "twice");
+    client.expect_quiet();
+}
+
+#[test]
+fn repeated_publishes_are_known_for_as_long_as_is_set() {
+    let server = Server::with(&[("limits.idempotency_keys", "1")]);
+    let offset =
+        |key| publish(&server, &json!({"topic": "a", "data": 1, "idempotency_key": key})).json()["offset"].clone();
+    assert_eq!([offset("x"), offset("x"), offset("y"), offset("x")], [json!(1), json!(1), json!(2), json!(3)]);
+}

@@ -173,3 +173,62 @@ fn a_slow_subscriber_catches_up_as_far_as_the_rule_of_each_topic_retains() {
     }
     assert!(gaps >= 1, "the sockets hold more than this test sends");
 }
+
+/// Publishes far more than the kernel buffers while one subscriber reads nothing; gives that one.
+fn left_behind(server: &Server, count: u64) -> Client {
+    let mut slow = Client::json(server);
+    let mut fast = Client::json(server);
+    slow.subscribe("a");
+    fast.subscribe("a");
+    let mut publisher = Client::json(server);
+    let data = "x".repeat(10_000);
+    for number in 1..=count {
+        let key = format!("{}", number % 3);
+        publisher.send(json!({"type": "publish", "topic": "a", "key": key, "data": data}));
+        assert_eq!(fast.recv()["offset"], number);
+    }
+    slow
+}
+
+#[test]
+fn of_a_topic_that_keeps_the_latest_the_newest_of_each_key_comes_and_gaps_for_the_others() {
+    const COUNT: u64 = 2_000;
+    let rule =
+        "[history]\nbytes = 4_000_000\n[[topics]]\npattern = \"a\"\noverflow = \"latest\"\nhistory_entries = 100\n";
+    let server = configured("latest", rule);
+    let mut slow = left_behind(&server, COUNT);
+    let (mut at, mut reasons, mut messages) = (0, Vec::new(), 0);
+    while at < COUNT {
+        let event = slow.recv();
+        if event["type"] == "gap" {
+            assert_eq!(event["from"], at + 1, "{event}");
+            at = event["to"].as_u64().expect("an offset");
+            reasons.push(event["reason"].as_str().expect("a reason").to_owned());
+        } else {
+            assert_eq!(event["offset"], at + 1);
+            at += 1;
+            messages += 1;
+        }
+    }
+    assert!(reasons.contains(&"slow".to_owned()) && reasons.contains(&"latest".to_owned()), "{reasons:?}");
+    assert!(messages < COUNT, "{messages}");
+}
+
+#[test]
+fn of_a_topic_that_bears_no_gaps_a_slow_subscriber_is_closed() {
+    let rule =
+        "[history]\nbytes = 4_000_000\n[[topics]]\npattern = \"*\"\noverflow = \"disconnect\"\nhistory_entries = 64\n";
+    let server = configured("disconnect", rule);
+    let mut slow = left_behind(&server, 2_000);
+    let mut at = 0;
+    let goodbye = loop {
+        let event = slow.recv();
+        if event["type"] != "message" {
+            break event;
+        }
+        at += 1;
+        assert_eq!(event["offset"], at);
+    };
+    assert_eq!((&goodbye["type"], &goodbye["code"]), (&json!("goodbye"), &json!(4008)), "{goodbye}");
+    assert!(at < 2_000);
+}

@@ -1,0 +1,102 @@
+//! Publishes that say which one they are, so that a repeated one is not delivered twice.
+
+use std::collections::{HashMap, VecDeque};
+use std::sync::Arc;
+
+use foldhash::quality::RandomState;
+
+use super::registry::Placed;
+
+/// The marked publishes of late, over all topics: so many, for so long.
+#[derive(Debug)]
+pub(super) struct Repeats {
+    /// By topic, scope and key.
+    placed: HashMap<Arc<str>, Placed, RandomState>,
+    /// The same in the order of their times, which do not go back.
+    order: VecDeque<(u64, Arc<str>)>,
+    keys_max: usize,
+    age_ms_max: u64,
+}
+
+impl Repeats {
+    pub(super) fn new(keys_max: usize, age_ms_max: u64) -> Self {
+        Repeats { placed: HashMap::default(), order: VecDeque::new(), keys_max, age_ms_max }
+    }
+
+    /// What the publish of this name came to, if it was there before.
+    pub(super) fn find(&mut self, name: &str, now_ms: u64) -> Option<Placed> {
+        while let Some((at_ms, _)) = self.order.front()
+            && now_ms.saturating_sub(*at_ms) > self.age_ms_max
+        {
+            self.drop_oldest();
+        }
+        self.placed.get(name).cloned()
+    }
+
+    /// Remembers a publish that [`find`](Self::find) did not know.
+    pub(super) fn add(&mut self, name: &str, placed: Placed, now_ms: u64) {
+        if self.keys_max == 0 {
+            return;
+        }
+        if self.order.len() >= self.keys_max {
+            self.drop_oldest();
+        }
+        let name = Arc::<str>::from(name);
+        self.placed.insert(Arc::clone(&name), placed);
+        let newest_ms = self.order.back().map_or(0, |(at_ms, _)| *at_ms);
+        self.order.push_back((now_ms.max(newest_ms), name));
+    }
+
+    fn drop_oldest(&mut self) {
+        if let Some((_, name)) = self.order.pop_front() {
+            self.placed.remove(&name);
+        }
+        if self.order.is_empty() {
+            // An idle server keeps nothing for what it once did.
+            self.placed = HashMap::default();
+            self.order = VecDeque::new();
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::broker::Broker;
+    use crate::protocol::TopicName;
+    use crate::ring::Seq;
+
+    fn placed(seq: u64) -> Placed {
+        let name = TopicName::parse("a").expect("a name");
+        Placed { topic: Broker::new().registry().topic(&name, 0).expect("room for a topic"), seq: Seq(seq) }
+    }
+
+    fn find(repeats: &mut Repeats, name: &str, now_ms: u64) -> Option<u64> {
+        repeats.find(name, now_ms).map(|placed| placed.seq.0)
+    }
+
+    #[test]
+    fn what_was_there_before_is_known_for_a_while() {
+        let mut repeats = Repeats::new(10, 100);
+        assert_eq!(find(&mut repeats, "x", 0), None);
+        repeats.add("x", placed(7), 0);
+        assert_eq!(find(&mut repeats, "x", 100), Some(7));
+        assert_eq!(find(&mut repeats, "y", 100), None);
+        assert_eq!(find(&mut repeats, "x", 101), None);
+        assert!(repeats.placed.is_empty() && repeats.order.is_empty());
+    }
+
+    #[test]
+    fn no_more_are_known_than_may_be() {
+        let mut repeats = Repeats::new(3, 100);
+        for number in 0..10 {
+            repeats.add(&number.to_string(), placed(number), number);
+        }
+        let known = (0..10).filter_map(|number| find(&mut repeats, &number.to_string(), 10));
+        assert_eq!(known.collect::<Vec<_>>(), [7, 8, 9]);
+        assert_eq!((repeats.placed.len(), repeats.order.len()), (3, 3));
+        let mut none = Repeats::new(0, 100);
+        none.add("x", placed(1), 0);
+        assert_eq!(find(&mut none, "x", 0), None);
+    }
+}
