@@ -109,12 +109,13 @@ impl<'a> Peer<'a> {
         Reply { status: status.expect("a status"), headers: lines.map(header).collect() }
     }
 
-    /// The first byte and the payload of the next frame; `None` once the server has hung up.
+    /// The first byte and the payload of the next frame; `None` once the server has hung up, with nothing
+    /// left unread: else this side sees a reset, and may lose what was sent before.
     pub(crate) fn frame(&mut self) -> Option<(u8, Vec<u8>)> {
         let mut head = [0; 2];
         match self.stream.read_exact(&mut head) {
             Ok(()) => {}
-            Err(error) if matches!(error.kind(), ErrorKind::UnexpectedEof | ErrorKind::ConnectionReset) => return None,
+            Err(error) if error.kind() == ErrorKind::UnexpectedEof => return None,
             Err(error) => panic!("a frame was expected: {error}"),
         }
         let length = match head[1] {
