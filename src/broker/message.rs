@@ -5,6 +5,7 @@
 //! and nobody waits. A compressed one costs more to make: a shard claims it, and others come back for
 //! it later. A frame holds nothing that depends on its receiver.
 
+use std::fmt;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU8, AtomicUsize, Ordering};
 
@@ -12,7 +13,7 @@ use once_cell::race::OnceBox;
 
 use super::form::Form;
 use super::topic::Topic;
-use crate::protocol::{Data, render_message};
+use crate::protocol::{Data, Epoch, render_message};
 use crate::ring::{Entry, Seq};
 use crate::ws::{self, Window};
 
@@ -26,6 +27,13 @@ const HEAD_BYTES_MAX: usize = 10;
 /// A connection's number: unique in the process and hard to guess.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub(crate) struct ConnectionId(pub(crate) u64);
+
+impl fmt::Display for ConnectionId {
+    /// As clients see it, in base 36.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        Epoch(self.0).fmt(f)
+    }
+}
 
 /// One published message, as the ring keeps it.
 #[derive(Debug)]

@@ -5,11 +5,13 @@ use std::sync::atomic::{AtomicU32, AtomicU64, AtomicUsize, Ordering, fence};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use arc_swap::ArcSwapOption;
+use once_cell::race::OnceBox;
 use tokio::sync::Notify;
 
 use super::inbox::{Follower, Inbox};
 use super::message::Message;
 use super::options::{Overflow, TopicOptions};
+use super::presence::Presence;
 use crate::protocol::{Epoch, TopicName};
 use crate::ring::{PushError, Pushed, Retention, Ring, Seq};
 
@@ -38,6 +40,8 @@ pub(crate) struct Topic {
     /// When it was last published to or left, in the broker's milliseconds.
     touched_ms: AtomicU64,
     overflow: Overflow,
+    /// Its members, since somebody became one.
+    presence: OnceBox<Presence>,
     /// What the broker's further frames of its messages weigh, see [`Registry`](super::registry::Registry).
     frame_bytes: Arc<AtomicUsize>,
 }
@@ -75,6 +79,7 @@ impl Topic {
             room: Notify::new(),
             touched_ms: AtomicU64::new(now_ms),
             overflow: options.overflow,
+            presence: OnceBox::new(),
             frame_bytes,
         }
     }
@@ -89,6 +94,10 @@ impl Topic {
 
     pub(crate) fn ring(&self) -> &Ring<Message> {
         &self.ring
+    }
+
+    pub(crate) fn presence(&self) -> &Presence {
+        self.presence.get_or_init(Box::default)
     }
 
     /// What becomes of connections that fall behind.
@@ -258,8 +267,9 @@ impl Topic {
         true
     }
 
-    /// Puts the topic into the inbox of each receiver, so that they learn of its birth or end.
-    pub(super) fn announce(self: &Arc<Self>) {
+    /// Puts the topic into the inbox of each receiver, so that they learn of its birth, its end, or of who is
+    /// there.
+    pub(crate) fn announce(self: &Arc<Self>) {
         if let Some(followers) = &*self.followers.load() {
             for follower in followers.iter() {
                 follower.mark(self);

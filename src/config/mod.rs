@@ -81,6 +81,8 @@ pub(crate) struct Limits {
     pub(crate) control_lane_bytes: usize,
     /// Messages retained by all topics together, in bytes.
     pub(crate) retained_bytes: usize,
+    /// Members of one topic.
+    pub(crate) members_per_topic: usize,
     /// Publishes with an `idempotency_key` that are remembered,
     pub(crate) idempotency_keys: usize,
     /// and for how long.
@@ -278,6 +280,7 @@ impl Default for Limits {
             topics: 1_000_000,
             control_lane_bytes: 64 * 1024,
             retained_bytes: 256 * 1024 * 1024,
+            members_per_topic: 10_000,
             idempotency_keys: 100_000,
             idempotency_ms: 300_000,
             behind_topics: 4_096,

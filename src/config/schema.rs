@@ -66,6 +66,7 @@ pub(crate) const SETTINGS: &[Setting<Config>] = &[
     // stays well below this.
     count("limits.control_lane_bytes", 4096..=BYTES_MAX, |c| &mut c.limits.control_lane_bytes),
     count("limits.retained_bytes", 1..=BYTES_MAX, |c| &mut c.limits.retained_bytes),
+    count("limits.members_per_topic", 1..=COUNT_MAX, |c| &mut c.limits.members_per_topic),
     count("limits.idempotency_keys", 0..=COUNT_MAX, |c| &mut c.limits.idempotency_keys),
     millis("limits.idempotency_ms", 0..=MILLIS_MAX, |c| &mut c.limits.idempotency_ms),
     count("limits.behind_topics", 1..=COUNT_MAX, |c| &mut c.limits.behind_topics),

@@ -37,6 +37,8 @@ pub(super) struct Sub {
     pub(super) to: List,
     /// Its index in that list.
     pub(super) place: u32,
+    /// Whether it is told who is there.
+    pub(super) watches: bool,
 }
 
 /// Which list of members, by its number in the shard.

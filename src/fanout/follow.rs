@@ -12,10 +12,10 @@ use slab::Slab;
 use super::conn::{List, Member, Sub};
 use super::forms::Forms;
 use super::link::Link;
-use super::mail::{Asker, Start};
+use super::mail::{Asker, Start, Terms};
 use super::shard::Shard;
 use super::stalled::Place;
-use crate::broker::{Broker, Inbox, PatternTree, Subscriber, TooManyTopics, Topic};
+use crate::broker::{Broker, Inbox, PatternTree, Subscriber, TooManyMembers, TooManyTopics, Topic};
 use crate::protocol::{ErrorCode, Event, Filter, Pattern, Position, Recovery, RecoveryFailure, TopicName};
 use crate::ring::Seq;
 
@@ -108,7 +108,7 @@ impl Patterns {
 }
 
 impl Shard {
-    pub(super) fn join(&mut self, conn: u32, target: Filter, start: Start, asker: Asker) {
+    pub(super) fn join(&mut self, conn: u32, target: Filter, terms: Terms, asker: Asker) {
         // What is staged goes first: it must not come between the answer and what follows it.
         self.flush(conn);
         let list = match &target {
@@ -130,11 +130,11 @@ impl Shard {
         match target {
             Filter::Pattern(pattern) if again => self.subscribed(conn, &pattern, &asker, None, None),
             Filter::Pattern(pattern) => self.join_pattern(conn, &pattern, asker),
-            Filter::Topic(name) => self.join_topic(conn, &name, start, &asker, again),
+            Filter::Topic(name) => self.join_topic(conn, &name, terms, &asker, again),
         }
     }
 
-    fn join_topic(&mut self, conn: u32, name: &TopicName, start: Start, asker: &Asker, again: bool) {
+    fn join_topic(&mut self, conn: u32, name: &TopicName, terms: Terms, asker: &Asker, again: bool) {
         let slot = match self.slots.named(name) {
             Some(slot) if again => slot,
             _ => match self.follow(name) {
@@ -149,12 +149,28 @@ impl Shard {
         self.level(slot);
         // Levelling may have staged messages that another subscription of this connection matches.
         self.flush(conn);
+        let Terms { start, member } = terms;
+        let watches = member.is_some();
+        if let Some(introduction) = member
+            && let Err(TooManyMembers) = self.enter(conn, slot, introduction)
+        {
+            if !again {
+                self.slots[slot].topic.leave(self.broker.now_ms());
+                self.release(slot);
+            }
+            let target = Filter::Topic(name.clone());
+            self.refuse(conn, &target, asker, ErrorCode::Overloaded, "as many members as a topic may have");
+            return;
+        }
         if !again {
             self.add_sub(conn, List::Topic(slot));
         }
         let (next, recovery) = self.begin_at(conn, slot, start);
         let position = Position { epoch: self.slots[slot].topic.epoch(), offset: next.0 - 1 };
         self.subscribed(conn, name, asker, Some(position), recovery);
+        if watches {
+            self.watch(conn, slot);
+        }
         self.resume(conn);
     }
 
@@ -378,7 +394,7 @@ impl Shard {
             }
         };
         forms.add(state.link.form);
-        state.subs.push(Sub { to: list, place: members.len() as u32 });
+        state.subs.push(Sub { to: list, place: members.len() as u32, watches: false });
         members.push(Member { conn, sub });
         if let List::Pattern(pattern) = list {
             self.broker.registry().count_pattern_subscriber(&self.patterns[pattern].pattern, true);
@@ -388,7 +404,7 @@ impl Shard {
 
     fn remove_sub(&mut self, conn: u32, sub: usize) {
         let state = &mut self.conns[conn as usize];
-        let Sub { to, place } = state.subs.swap_remove(sub);
+        let Sub { to, place, watches } = state.subs.swap_remove(sub);
         // The subscription and the member that took the free places have moved.
         if let Some(moved) = state.subs.get(sub) {
             let members = match moved.to {
@@ -413,6 +429,9 @@ impl Shard {
             self.conns[moved.conn as usize].subs[moved.sub as usize].place = place;
         }
         self.mailbox.stats().subscriptions.sub(1);
+        if let (true, List::Topic(slot)) = (watches, to) {
+            self.unwatch(conn, slot);
+        }
         self.forget_uncovered(conn, to);
         match to {
             List::Topic(slot) => {

@@ -67,6 +67,7 @@ impl Shard {
             (0..passed.min(self.wheel.round())).flat_map(|tick| self.wheel.due(now.wrapping_sub(tick))).collect();
         self.tick = now;
         self.mailbox.set_tick(now);
+        self.gather_presence();
         for (conn, id) in due {
             self.look_at(conn, id, passed >= PAUSE_TICKS);
         }

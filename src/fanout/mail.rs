@@ -5,7 +5,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use super::link::Link;
 use super::stats::Stats;
-use crate::broker::{Behind, Inbox};
+use crate::broker::{Behind, Inbox, Introduction};
 use crate::protocol::{CloseCode, Filter, Id, Since};
 
 /// The door of one shard.
@@ -43,7 +43,7 @@ pub(crate) enum What {
     /// Finished frames for its control lane, already counted in the link.
     Lane(Vec<u8>),
     /// Subscribe from there; answered by the shard, in the lane, and counted in `Link::done`.
-    Join(Filter, Start, Asker),
+    Join(Filter, Terms, Asker),
     /// Unsubscribe; likewise.
     Leave(Filter, Asker),
     /// The socket takes writes again.
@@ -54,10 +54,19 @@ pub(crate) enum What {
     Gone,
 }
 
+/// How somebody subscribes. For a pattern there is only the default.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Terms {
+    pub(crate) start: Start,
+    /// It becomes a member, and is told who comes and goes.
+    pub(crate) member: Option<Introduction>,
+}
+
 /// Where a subscription to a name begins.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(crate) enum Start {
     /// With what is published from now on.
+    #[default]
     Live,
     /// After a position, if all that follows it is held.
     Since(Since),

@@ -17,6 +17,7 @@ mod keep_alive;
 mod link;
 mod mail;
 mod pass;
+mod presence;
 mod shard;
 mod slots;
 mod stalled;
@@ -27,7 +28,7 @@ mod transport;
 
 pub(crate) use drive::Pool;
 pub(crate) use link::Link;
-pub(crate) use mail::{Asker, Goodbye, Mailbox, Start, What};
+pub(crate) use mail::{Asker, Goodbye, Mailbox, Start, Terms, What};
 pub(crate) use shard::ShardOptions;
 pub(crate) use stats::Totals;
 pub(crate) use transport::{Pipe, Transport};

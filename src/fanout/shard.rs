@@ -3,7 +3,7 @@
 //! Single-threaded and without I/O but for `try_write`. Whoever runs it calls [`Shard::turn`] whenever
 //! the bell has rung or the last turn left work, and [`Shard::tick`] as time goes by.
 
-use std::collections::VecDeque;
+use std::collections::{BTreeSet, VecDeque};
 use std::io::{self, IoSlice};
 use std::ops::ControlFlow;
 use std::sync::Arc;
@@ -45,6 +45,8 @@ pub(crate) struct ShardOptions {
     pub(crate) behind_topics_max: usize,
     /// Frames shorter than this are not compressed.
     pub(crate) deflate_bytes_min: usize,
+    /// How many members a topic may have.
+    pub(crate) members_per_topic_max: usize,
     /// Something is sent at least this often.
     pub(crate) heartbeat_ms: u64,
     /// How long a peer may take to answer a ping.
@@ -58,6 +60,8 @@ impl Default for ShardOptions {
             behind_topics_max: 4096,
             // Shorter ones lose a fifth at most, and take as long as one three times their length.
             deflate_bytes_min: 256,
+            // At a kilobyte of what they say of themselves each: 10 MB.
+            members_per_topic_max: 10_000,
             heartbeat_ms: 25_000,
             timeout_ms: 20_000,
         }
@@ -80,6 +84,8 @@ pub(super) struct Shard {
     pub(super) slots: TopicSlots,
     pub(super) patterns: Patterns,
     pub(super) walks: VecDeque<Walk>,
+    /// Topics whose members are told who comes and goes.
+    pub(super) watched: BTreeSet<u32>,
     pub(super) wheel: Wheel,
     pub(super) pass: Pass,
     stamp: u64,
@@ -107,6 +113,7 @@ impl Shard {
             slots: TopicSlots::default(),
             patterns: Patterns::default(),
             walks: VecDeque::new(),
+            watched: BTreeSet::new(),
             pass: Pass::default(),
             stamp: 0,
             unfinished: VecDeque::new(),
@@ -188,7 +195,7 @@ impl Shard {
                     }
                     self.touch(conn);
                 }
-                What::Join(target, start, asker) => self.join(conn, target, start, asker),
+                What::Join(target, terms, asker) => self.join(conn, target, terms, asker),
                 What::Leave(target, asker) => self.leave(conn, &target, &asker),
                 What::Writable => self.resume(conn),
                 What::Close { code, reason, goodbye } => self.close(conn, code, reason, goodbye),
@@ -265,6 +272,7 @@ impl Shard {
             let patterns = &self.patterns;
             let slot = self.slots.of(&topic, &follower, |name| patterns.matching(name));
             self.stage(slot);
+            self.tell_presence(slot);
             self.release(slot);
         }
         self.complete_joins();
@@ -546,6 +554,7 @@ impl Shard {
                     if conn.closing {
                         finish(conn);
                     }
+                    self.tell_missed_presence(number);
                 }
                 CatchUp::Blocked => conn.link.set_blocked(),
                 CatchUp::Again => self.resume(number),
@@ -639,6 +648,11 @@ impl Drop for Shard {
             topic.unfollow(&follower, now_ms);
         }
         for slot in self.slots.iter() {
+            for conn in slot.watchers.keys() {
+                if slot.topic.presence().leave(self.conns[*conn as usize].link.id, now_ms) {
+                    slot.topic.announce();
+                }
+            }
             for _ in &slot.members {
                 slot.topic.leave(now_ms);
             }

@@ -24,6 +24,8 @@ pub(super) struct TopicSlot {
     pub(super) members: Vec<Member>,
     /// How they want their messages compressed.
     pub(super) forms: Forms,
+    /// Members of the topic that are told who comes and goes, and the version that they know.
+    pub(super) watchers: HashMap<u32, u64, RandomState>,
     /// The shard's patterns that match the name.
     pub(super) patterns: Vec<u32>,
     /// How many stalled connections have a place here.
@@ -100,6 +102,7 @@ impl TopicSlots {
             cursor: Seq(follower.passed().0 + 1),
             members: Vec::new(),
             forms: Forms::default(),
+            watchers: HashMap::default(),
             patterns: patterns(topic.name()),
             stalled: 0,
         }) as u32;

@@ -7,7 +7,7 @@
 use std::borrow::Cow;
 use std::sync::Arc;
 
-use crate::broker::{Broker, ConnectionId, Found, Message, Placed, Refused, TooManyTopics, Topic};
+use crate::broker::{Broker, ConnectionId, Found, Message, Placed, Refused, Snapshot, TooManyTopics, Topic};
 use crate::protocol::{Data, ErrorCode, Filter, Since, TopicName};
 
 /// When an overloaded server may be asked again, in milliseconds.
@@ -79,6 +79,19 @@ impl Pass {
         let name = TopicName::parse(name).map_err(|error| Denied::new(ErrorCode::BadTopic, error.to_string()))?;
         let topic = self.broker.registry().topic(&name, self.broker.now_ms())?;
         Ok(topic.history(since, limit as usize, HISTORY_BYTES_MAX))
+    }
+
+    /// Who is in a topic.
+    pub(crate) fn presence(&self, name: &str) -> Result<Snapshot, Denied> {
+        let name = TopicName::parse(name).map_err(|error| match Filter::parse(name) {
+            Ok(_) => Denied::new(ErrorCode::BadRequest, "`presence` needs a topic, not a pattern"),
+            Err(_) => Denied::new(ErrorCode::BadTopic, error.to_string()),
+        })?;
+        let Some(topic) = self.broker.registry().get(&name) else { return Ok(Snapshot::empty()) };
+        if topic.presence().gather(self.broker.now_ms()) {
+            topic.announce();
+        }
+        Ok(topic.presence().snapshot())
     }
 
     /// The topic of that name, if it may be published to. `recent` saves the look-up when it is the

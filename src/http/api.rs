@@ -15,7 +15,9 @@ use super::reply::{self, Body, ErrorFields};
 use super::service::Shared;
 use crate::broker::Placed;
 use crate::gate::{Admitted, Denied, Pass, Publication};
-use crate::protocol::{Data, Encoding, Epoch, ErrorCode, Publish, PublishBody, Refusal, Since, decode_publish_body};
+use crate::protocol::{
+    Data, Encoding, Epoch, ErrorCode, Event, Publish, PublishBody, Refusal, Since, decode_publish_body,
+};
 
 /// How many topics a listing has unless it is asked for another number, and at most.
 const LIST_DEFAULT: usize = 100;
@@ -217,6 +219,22 @@ pub(super) fn history(shared: &Shared, path: &str, query: &str) -> Response<Body
         Ok(found) => {
             let mut body = Vec::new();
             found.event(None, &topic, &found.list()).encode(Encoding::Json, &mut body);
+            reply::with_type(StatusCode::OK, "application/json", body.into())
+        }
+        Err(denied) => deny(Encoding::Json, &denied),
+    }
+}
+
+/// `GET /v1/topics/{topic}/presence`
+pub(super) fn presence(shared: &Shared, path: &str) -> Response<Body> {
+    let topic = topic_of(path, "/presence").unwrap_or_default();
+    let Ok(topic) = percent_decode_str(topic).decode_utf8() else { return bad_query(NOT_UTF8) };
+    match Pass::anonymous(shared.broker.clone()).presence(&topic) {
+        Ok(snapshot) => {
+            let (version, count) = (snapshot.version, snapshot.count);
+            let mut body = Vec::new();
+            let members = &snapshot.list();
+            Event::Presence { id: None, topic: &topic, version, count, members }.encode(Encoding::Json, &mut body);
             reply::with_type(StatusCode::OK, "application/json", body.into())
         }
         Err(denied) => deny(Encoding::Json, &denied),

@@ -176,6 +176,10 @@ impl Service {
             "/readyz" if is_get => reply::text(StatusCode::OK, "ready\n"),
             "/metrics" if is_get => metrics::render(&self.shared),
             "/v1/topics" | "/healthz" | "/readyz" | "/metrics" => not_allowed("GET, HEAD"),
+            path if api::is_of_topic(path, "/presence") => match is_get {
+                true => api::presence(&self.shared, path),
+                false => not_allowed("GET, HEAD"),
+            },
             path if api::is_of_topic(path, "/history") => match is_get {
                 true => api::history(&self.shared, path, request.uri().query().unwrap_or("")),
                 false => not_allowed("GET, HEAD"),

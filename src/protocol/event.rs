@@ -207,6 +207,8 @@ pub enum Event<'a> {
         topic: &'a str,
         /// The version that this makes.
         version: u64,
+        /// How many there are now, where they are too many to be listed.
+        count: Option<u64>,
         /// Who came.
         joined: &'a [Member<'a>],
         /// Who went.
@@ -338,9 +340,12 @@ impl Event<'_> {
                 map.uint("count", count);
                 map.maps("members", members, member);
             }
-            Event::PresenceDiff { topic, version, joined, left } => {
+            Event::PresenceDiff { topic, version, count, joined, left } => {
                 map.text("topic", topic);
                 map.uint("version", version);
+                if let Some(count) = count {
+                    map.uint("count", count);
+                }
                 map.maps("joined", joined, member);
                 map.maps("left", left, member);
             }

@@ -102,7 +102,10 @@ fn each_event(mut check: impl FnMut(&str, Event<'_>)) {
         "presence",
         Event::Presence { id: Some(&id(5)), topic: "room.1", version: 9, count: 2, members: &[full, bare("c7h3")] },
     );
-    check("presence_diff", Event::PresenceDiff { topic: "room.1", version: 10, joined: &[], left: &[bare("c7h2")] });
+    check(
+        "presence_diff",
+        Event::PresenceDiff { topic: "room.1", version: 10, count: None, joined: &[], left: &[bare("c7h2")] },
+    );
     let plain = |offset, data| HistoryMessage { offset, at: None, from: None, data };
     let dated = HistoryMessage { at: Some(1_800_000_000_000), from: Some("ana"), ..plain(41, &one) };
     let failed = Some(Recovery::Failed(RecoveryFailure::Epoch));

@@ -108,7 +108,7 @@ impl Session {
     }
 
     fn welcome(&mut self) {
-        let connection = id_text(self.link.id);
+        let connection = self.link.id.to_string();
         let resume = secret();
         let event = Event::Welcome {
             connection: &connection,
@@ -322,11 +322,6 @@ impl Session {
 async fn drop_all(stream: &mut Stream) {
     let mut unread = [0; 4096];
     while matches!(stream.read(&mut unread).await, Ok(count) if count > 0) {}
-}
-
-/// A connection's number as clients see it.
-pub(super) fn id_text(id: ConnectionId) -> String {
-    base36(u128::from(id.0))
 }
 
 /// 128 bits that nobody can guess.

@@ -5,8 +5,8 @@ use std::time::Duration;
 
 use bytes::Bytes;
 
-use crate::broker::{ConnectionId, Form, Message, Placed, Topic};
-use crate::fanout::{Asker, Start, What};
+use crate::broker::{ConnectionId, Form, Introduction, Message, Placed, Topic};
+use crate::fanout::{Asker, Start, Terms, What};
 use crate::gate::{Admitted, Denied, Pass, Publication};
 use crate::protocol::{
     Command, Data, DecodeLimits, Encoding, ErrorCode, Event, Filter, History, Id, Item, Items, Position, Publish,
@@ -150,7 +150,7 @@ impl Machine {
                 Ok(step) => return step,
                 Err(denied) => (denied, Some(publish.topic)),
             },
-            Command::Subscribe(subscribe) => match self.subscribe(&subscribe, id.as_ref(), index) {
+            Command::Subscribe(subscribe) => match self.subscribe(&subscribe, id.as_ref(), index, encoding) {
                 Ok(step) => return step,
                 Err(denied) => (denied, None),
             },
@@ -162,7 +162,10 @@ impl Machine {
                 self.say(&Event::Pong { id: id.as_ref() }, out);
                 return Step::Answered;
             }
-            Command::Presence(presence) => (unavailable(), Some(presence.topic)),
+            Command::Presence(presence) => match self.presence(&presence.topic, id.as_ref(), out) {
+                Ok(()) => return Step::Answered,
+                Err(denied) => (denied, Some(presence.topic)),
+            },
             Command::History(history) => match self.history(&history, id.as_ref(), out) {
                 Ok(()) => return Step::Answered,
                 Err(denied) => (denied, Some(history.topic)),
@@ -232,6 +235,13 @@ impl Machine {
         self.recent = Some(placed.topic);
     }
 
+    fn presence(&self, topic: &str, id: Option<&Id<'_>>, out: &mut Vec<u8>) -> Result<(), Denied> {
+        let snapshot = self.pass.presence(topic)?;
+        let (version, count) = (snapshot.version, snapshot.count);
+        self.say(&Event::Presence { id, topic, version, count, members: &snapshot.list() }, out);
+        Ok(())
+    }
+
     fn history(&self, history: &History<'_>, id: Option<&Id<'_>>, out: &mut Vec<u8>) -> Result<(), Denied> {
         let found = self.pass.history(&history.topic, history.since, history.limit)?;
         self.say(&found.event(id, &history.topic, &found.list()), out);
@@ -243,10 +253,12 @@ impl Machine {
         subscribe: &Subscribe<'_>,
         id: Option<&Id<'_>>,
         index: Option<u32>,
+        encoding: Encoding,
     ) -> Result<Step, Denied> {
-        if subscribe.presence || subscribe.member.is_some() {
-            return Err(unavailable());
-        }
+        let member = subscribe.presence.then(|| {
+            let said = subscribe.member.map(Bytes::copy_from_slice);
+            Introduction { subject: None, member: said.map(|bytes| Data::already_checked(encoding, bytes)) }
+        });
         let join = |item: &Item<'_>, asker| {
             let filter = subscribe.filter(item).map_err(|refusal| Denied::new(refusal.code, refusal.message))?;
             let start = match (item.since, item.last) {
@@ -254,7 +266,8 @@ impl Machine {
                 (None, Some(count)) => Start::Last(count),
                 (None, None) => Start::Live,
             };
-            Ok(What::Join(self.pass.subscribe(filter)?, start, asker))
+            let terms = Terms { start, member: member.clone() };
+            Ok(What::Join(self.pass.subscribe(filter)?, terms, asker))
         };
         self.each(&subscribe.items, id, index, join)
     }

@@ -20,6 +20,7 @@ mod http;
 mod http_api;
 mod lifecycle;
 mod origin;
+mod presence;
 mod raw;
 mod recovery;
 mod retention;

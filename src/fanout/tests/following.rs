@@ -1,6 +1,6 @@
 //! Joins, leaves, patterns, and the life of topics.
 
-use super::super::mail::Start;
+use super::super::mail::Terms;
 use super::*;
 
 #[test]
@@ -57,7 +57,7 @@ fn a_walk_over_many_topics_takes_several_turns_and_misses_none() {
         rig.publish(&format!("t.{topic}"), "1");
     }
     let filter = Filter::parse("t.*").expect("a pattern");
-    rig.mailbox.post(&peer.link, What::Join(filter, Start::Live, asker(1)));
+    rig.mailbox.post(&peer.link, What::Join(filter, Terms::default(), asker(1)));
     assert_eq!(rig.shard.turn(), Turn::Again);
     peer.expect_nothing();
     rig.turn();
@@ -187,7 +187,7 @@ fn who_joins_while_the_last_one_leaves_a_dirty_topic_misses_nothing() {
     rig.shard.touch(first.link.slot());
     assert!(rig.publish_as("a", "1", None));
     rig.mailbox.post(&first.link, What::Gone);
-    rig.mailbox.post(&second.link, What::Join(Filter::parse("a").expect("a name"), Start::Live, asker(1)));
+    rig.mailbox.post(&second.link, What::Join(Filter::parse("a").expect("a name"), Terms::default(), asker(1)));
     rig.turn();
     rig.publish("a", "2");
     assert_eq!(second.expect("subscribed")["offset"], 1);

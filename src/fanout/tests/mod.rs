@@ -4,6 +4,7 @@ mod deflate;
 mod following;
 mod model;
 mod overflow;
+mod presence;
 mod recovery;
 mod serving;
 mod slow;
@@ -15,7 +16,7 @@ use std::task::{Context, Poll, Waker};
 
 use serde_json::Value;
 
-use super::mail::{Asker, Mailbox, Start, What};
+use super::mail::{Asker, Mailbox, Start, Terms, What};
 use super::shard::{Shard, ShardOptions, Turn};
 use super::{Link, Pipe, Transport};
 use crate::broker::{Broker, ConnectionId, Form, History, Message, Overflow, Refused, TopicFilter, TopicRule};
@@ -88,7 +89,7 @@ impl Rig {
     }
 
     fn subscribe(&mut self, peer: &Peer, filter: &str) {
-        self.post(peer, What::Join(Filter::parse(filter).expect("a name or pattern"), Start::Live, asker(1)));
+        self.post(peer, What::Join(Filter::parse(filter).expect("a name or pattern"), Terms::default(), asker(1)));
     }
 
     fn unsubscribe(&mut self, peer: &Peer, filter: &str) {
@@ -219,6 +220,10 @@ fn inflate(payload: &[u8]) -> Vec<u8> {
 
 fn asker(id: u64) -> Asker {
     Asker { id: Some(Id::Int(id)), index: None }
+}
+
+fn terms(start: Start) -> Terms {
+    Terms { start, member: None }
 }
 
 /// Compresses whatever becomes shorter.

@@ -99,7 +99,7 @@ proptest! {
                         let offset = (known.ring().newest().0 + 2).saturating_sub(back);
                         Start::Since(Since { epoch: Some(known.epoch()), offset })
                     };
-                    rig.post(&peers[peer].0, What::Join(Filter::Topic(topic), start, asker(3)));
+                    rig.post(&peers[peer].0, What::Join(Filter::Topic(topic), terms(start), asker(3)));
                 }
                 Op::Unsubscribe(peer, filter) => rig.unsubscribe(&peers[peer].0, FILTERS[filter]),
                 Op::Publish(topic, count, key) => {

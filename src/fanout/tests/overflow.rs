@@ -114,7 +114,7 @@ fn what_was_asked_for_is_not_passed_over() {
     let mut peer = rig.connect(100);
     let epoch = rig.broker.registry().get("a").expect("it was published to").epoch();
     let since = Start::Since(Since { epoch: Some(epoch), offset: 10 });
-    rig.post(&peer, What::Join(Filter::parse("a").expect("a name"), since, asker(1)));
+    rig.post(&peer, What::Join(Filter::parse("a").expect("a name"), terms(since), asker(1)));
     publish(&mut rig, &[Some("x"); 10]);
     let mut events = events(&mut rig, &mut peer);
     assert_eq!(events.remove(0)["recovered"], true);

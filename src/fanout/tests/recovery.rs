@@ -3,7 +3,7 @@
 use serde_json::{Value, json};
 
 use super::super::mail::{Start, What};
-use super::{FAST, Peer, Rig, ShardOptions, asker};
+use super::{FAST, Peer, Rig, ShardOptions, asker, terms};
 use crate::broker::History;
 use crate::protocol::{Epoch, Filter, Since};
 
@@ -23,7 +23,7 @@ fn epoch(rig: &Rig, topic: &str) -> Epoch {
 
 /// Subscribes from there; gives the answer.
 fn join(rig: &mut Rig, peer: &mut Peer, topic: &str, start: Start) -> Value {
-    rig.post(peer, What::Join(Filter::parse(topic).expect("a name"), start, asker(1)));
+    rig.post(peer, What::Join(Filter::parse(topic).expect("a name"), terms(start), asker(1)));
     loop {
         rig.read(peer);
         if let Some(event) = peer.next() {
@@ -136,7 +136,7 @@ fn a_slow_connection_can_move_its_position_as_well() {
         rig.publish("a", "1");
     }
     let to = since(&rig, "a", 18);
-    rig.post(&peer, What::Join(Filter::parse("a").expect("a name"), to, asker(1)));
+    rig.post(&peer, What::Join(Filter::parse("a").expect("a name"), terms(to), asker(1)));
     rig.read_all(&mut peer);
     let mut events = std::iter::from_fn(|| peer.next());
     let before: Vec<Value> = events.by_ref().take_while(|event| event["type"] == "message").collect();

@@ -1,0 +1,348 @@
+//! Who is in a topic: its members, in versions that rise by one.
+//!
+//! Changes gather and become a version together: at once while the members are few, else at most one a
+//! second, so that a crowd which comes in costs each member a bounded number of events. Somebody who
+//! knows a version and gets every difference after it knows the members.
+//!
+//! What one member is sent while `n` members come: at most one event a second, and in them `n` entries
+//! (while there are no more than [`LISTED_MAX`] members; beyond it only their number is told).
+
+use std::collections::{HashMap, VecDeque};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use foldhash::quality::RandomState;
+use once_cell::race::OnceBox;
+
+use super::message::ConnectionId;
+use crate::protocol::{self, Data, Encoding, Event};
+
+/// Up to so many members each change is a version of its own.
+const PROMPT_MAX: usize = 64;
+
+/// Beyond that changes gather for so long.
+const GATHER_MS: u64 = 1_000;
+
+/// Members are told one by one up to so many; beyond it only how many there are.
+pub(crate) const LISTED_MAX: usize = 1_000;
+
+/// So many differences are kept for those who were not told yet; who misses more asks anew.
+const DIFFS_KEPT: usize = 64;
+
+/// What a member says of itself, and what is known of it.
+#[derive(Clone, Debug)]
+pub(crate) struct Introduction {
+    /// Who it is, proven.
+    pub(crate) subject: Option<Arc<str>>,
+    /// What it says.
+    pub(crate) member: Option<Data>,
+}
+
+/// One connection in a topic.
+#[derive(Debug)]
+pub(crate) struct Member {
+    connection: String,
+    introduction: Introduction,
+}
+
+/// As many members as a topic may have.
+#[derive(Debug)]
+pub(crate) struct TooManyMembers;
+
+/// The members of one topic.
+#[derive(Debug, Default)]
+pub(crate) struct Presence(Mutex<State>);
+
+#[derive(Debug, Default)]
+struct State {
+    /// The version that `members` is, and that everybody has been told or will be.
+    version: u64,
+    members: HashMap<ConnectionId, Arc<Member>, RandomState>,
+    /// What the next version changes: who came (or came back with other words), who went.
+    changes: HashMap<ConnectionId, Option<Arc<Member>>, RandomState>,
+    /// When the version was made.
+    made_ms: u64,
+    /// The newest differences, oldest first; the last one made `version`.
+    diffs: VecDeque<Arc<Diff>>,
+}
+
+/// What made a version out of the one before.
+#[derive(Debug)]
+pub(crate) struct Diff {
+    version: u64,
+    /// How many there are, where they are not listed.
+    count: Option<u64>,
+    joined: Vec<Arc<Member>>,
+    left: Vec<Arc<Member>>,
+    /// The event as it is sent, once for each encoding.
+    frames: [OnceBox<Vec<u8>>; 2],
+}
+
+/// All members at one version.
+#[derive(Debug)]
+pub(crate) struct Snapshot {
+    pub(crate) version: u64,
+    pub(crate) count: u64,
+    /// Empty where they are not listed.
+    members: Vec<Arc<Member>>,
+}
+
+impl Presence {
+    /// A connection becomes a member of a topic that may have `members_max`. True if that made a version.
+    pub(crate) fn join(
+        &self,
+        connection: ConnectionId,
+        introduction: Introduction,
+        members_max: usize,
+        now_ms: u64,
+    ) -> Result<bool, TooManyMembers> {
+        let mut state = self.lock();
+        let known = state.is_member(connection);
+        if !known && state.count() >= members_max {
+            return Err(TooManyMembers);
+        }
+        let member = Member { connection: connection.to_string(), introduction };
+        state.changes.insert(connection, Some(Arc::new(member)));
+        Ok(state.make_version(now_ms))
+    }
+
+    /// A connection is no member any more. True if that made a version.
+    pub(crate) fn leave(&self, connection: ConnectionId, now_ms: u64) -> bool {
+        let mut state = self.lock();
+        if state.members.contains_key(&connection) {
+            state.changes.insert(connection, None);
+        } else {
+            // It came and went unseen.
+            state.changes.remove(&connection);
+        }
+        state.make_version(now_ms)
+    }
+
+    /// Makes a version of what has gathered, if it is time. True if there was something.
+    pub(crate) fn gather(&self, now_ms: u64) -> bool {
+        self.lock().make_version(now_ms)
+    }
+
+    /// All members, and which version that is.
+    pub(crate) fn snapshot(&self) -> Snapshot {
+        let state = self.lock();
+        let listed = state.members.len() <= LISTED_MAX;
+        let mut members: Vec<_> = if listed { state.members.values().cloned().collect() } else { Vec::new() };
+        members.sort_unstable_by(|a, b| a.connection.cmp(&b.connection));
+        Snapshot { version: state.version, count: state.members.len() as u64, members }
+    }
+
+    /// The differences after `version`, in order; `None` if some of them are not kept any more.
+    pub(crate) fn since(&self, version: u64) -> Option<Vec<Arc<Diff>>> {
+        let state = self.lock();
+        let missing = usize::try_from(state.version.saturating_sub(version)).unwrap_or(usize::MAX);
+        let skipped = state.diffs.len().checked_sub(missing)?;
+        Some(state.diffs.iter().skip(skipped).cloned().collect())
+    }
+
+    fn lock(&self) -> MutexGuard<'_, State> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl State {
+    fn is_member(&self, connection: ConnectionId) -> bool {
+        match self.changes.get(&connection) {
+            Some(change) => change.is_some(),
+            None => self.members.contains_key(&connection),
+        }
+    }
+
+    /// How many there will be with the next version.
+    fn count(&self) -> usize {
+        let come =
+            self.changes.iter().filter(|(id, change)| change.is_some() && !self.members.contains_key(id)).count();
+        let go = self.changes.values().filter(|change| change.is_none()).count();
+        self.members.len() + come - go
+    }
+
+    fn make_version(&mut self, now_ms: u64) -> bool {
+        let is_due = self.members.len() <= PROMPT_MAX || now_ms.saturating_sub(self.made_ms) >= GATHER_MS;
+        if self.changes.is_empty() || !is_due {
+            return false;
+        }
+        let (mut joined, mut left) = (Vec::new(), Vec::new());
+        for (id, change) in self.changes.drain() {
+            match change {
+                Some(member) => {
+                    self.members.insert(id, Arc::clone(&member));
+                    joined.push(member);
+                }
+                None => left.extend(self.members.remove(&id)),
+            }
+        }
+        let count = (self.members.len() > LISTED_MAX).then_some(self.members.len() as u64);
+        if count.is_some() {
+            (joined, left) = (Vec::new(), Vec::new());
+        }
+        joined.sort_unstable_by(|a, b| a.connection.cmp(&b.connection));
+        left.sort_unstable_by(|a, b| a.connection.cmp(&b.connection));
+        self.version += 1;
+        self.made_ms = now_ms;
+        let frames = Default::default();
+        self.diffs.push_back(Arc::new(Diff { version: self.version, count, joined, left, frames }));
+        if self.diffs.len() > DIFFS_KEPT {
+            self.diffs.pop_front();
+        }
+        true
+    }
+}
+
+impl Diff {
+    pub(crate) fn version(&self) -> u64 {
+        self.version
+    }
+
+    /// The event's payload, made once for each encoding.
+    pub(crate) fn payload(&self, encoding: Encoding, topic: &str) -> &[u8] {
+        self.frames[encoding as usize].get_or_init(|| {
+            let joined: Vec<_> = self.joined.iter().map(|member| member.shown()).collect();
+            // Who has gone is told by its name alone.
+            let left: Vec<_> = self
+                .left
+                .iter()
+                .map(|member| protocol::Member { connection: &member.connection, subject: None, member: None })
+                .collect();
+            let mut payload = Vec::new();
+            let Diff { version, count, .. } = *self;
+            Event::PresenceDiff { topic, version, count, joined: &joined, left: &left }.encode(encoding, &mut payload);
+            Box::new(payload)
+        })
+    }
+}
+
+impl Snapshot {
+    /// Nobody, before anybody came.
+    pub(crate) fn empty() -> Self {
+        Snapshot { version: 0, count: 0, members: Vec::new() }
+    }
+
+    /// The members as an event shows them.
+    pub(crate) fn list(&self) -> Vec<protocol::Member<'_>> {
+        self.members.iter().map(|member| member.shown()).collect()
+    }
+}
+
+impl Member {
+    fn shown(&self) -> protocol::Member<'_> {
+        protocol::Member {
+            connection: &self.connection,
+            subject: self.introduction.subject.as_deref(),
+            member: self.introduction.member.as_ref(),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const MAX: usize = 10_000;
+
+    fn introduction(text: &str) -> Introduction {
+        Introduction { subject: None, member: Some(Data::try_from(format!("{text:?}").as_str()).expect("JSON")) }
+    }
+
+    fn join(presence: &Presence, connection: u64, now_ms: u64) -> bool {
+        presence.join(ConnectionId(connection), introduction("x"), MAX, now_ms).expect("there is room")
+    }
+
+    /// Follows the versions from nothing as a client does; gives the members by their connections.
+    fn follow(presence: &Presence) -> Vec<String> {
+        let mut members: Vec<String> = Vec::new();
+        for (expected, diff) in (1..).zip(presence.since(0).expect("all are kept")) {
+            assert_eq!(diff.version, expected);
+            members.retain(|known| diff.left.iter().all(|member| member.connection != *known));
+            for member in &diff.joined {
+                if !members.contains(&member.connection) {
+                    members.push(member.connection.clone());
+                }
+            }
+        }
+        members.sort();
+        members
+    }
+
+    fn names(snapshot: &Snapshot) -> Vec<String> {
+        snapshot.members.iter().map(|member| member.connection.clone()).collect()
+    }
+
+    #[test]
+    fn each_change_of_a_few_members_is_a_version() {
+        let presence = Presence::default();
+        assert!(join(&presence, 1, 0));
+        assert!(join(&presence, 2, 0));
+        assert!(presence.leave(ConnectionId(1), 0));
+        assert!(!presence.leave(ConnectionId(9), 0), "nobody knew it");
+        let snapshot = presence.snapshot();
+        assert_eq!((snapshot.version, snapshot.count, names(&snapshot)), (3, 1, vec!["2".to_owned()]));
+        assert_eq!(follow(&presence), names(&snapshot));
+    }
+
+    #[test]
+    fn the_changes_of_many_members_gather() {
+        let presence = Presence::default();
+        let versions = (0..1_000).filter(|&number| join(&presence, number, 5)).count();
+        assert_eq!(versions, PROMPT_MAX + 1);
+        assert!(!presence.gather(5 + GATHER_MS - 1));
+        presence.leave(ConnectionId(0), 6);
+        presence.leave(ConnectionId(999), 6);
+        assert!(presence.gather(5 + GATHER_MS));
+        let snapshot = presence.snapshot();
+        assert_eq!((snapshot.version as usize, snapshot.count), (PROMPT_MAX + 2, 998));
+        let last = presence.since(snapshot.version - 1).expect("it is kept").remove(0);
+        assert_eq!((last.joined.len(), last.left.len()), (934, 1), "one came and went unseen");
+        assert!(!presence.gather(100_000), "nothing has changed");
+    }
+
+    #[test]
+    fn ten_thousand_who_come_within_ten_seconds_cost_each_member_a_bounded_number_of_bytes() {
+        let presence = Presence::default();
+        for number in 0..10_000_u64 {
+            join(&presence, number, number);
+            presence.gather(number);
+        }
+        presence.gather(20_000);
+        let mut bytes = 0;
+        let version = presence.snapshot().version;
+        // The first ones are not kept any more: one snapshot stands for them.
+        let first = version + 1 - DIFFS_KEPT as u64;
+        for diff in presence.since(first - 1).expect("they are kept") {
+            bytes += diff.payload(Encoding::Json, "room").len();
+        }
+        // One entry for each who is listed, and one event a second.
+        assert!(version < PROMPT_MAX as u64 + 15, "{version} versions");
+        assert!(bytes < LISTED_MAX * 60 + 100 * DIFFS_KEPT, "{bytes} bytes");
+        assert_eq!(presence.snapshot().count, 10_000);
+        assert!(presence.snapshot().members.is_empty());
+    }
+
+    #[test]
+    fn who_missed_too_many_differences_has_to_ask_anew() {
+        let presence = Presence::default();
+        for number in 0..200 {
+            join(&presence, 1, number);
+        }
+        assert!(presence.since(199).is_some_and(|diffs| diffs.len() == 1));
+        assert!(presence.since(200).is_some_and(|diffs| diffs.is_empty()));
+        assert!(presence.since(200 - DIFFS_KEPT as u64).is_some());
+        assert!(presence.since(199 - DIFFS_KEPT as u64).is_none());
+    }
+
+    #[test]
+    fn a_topic_has_as_many_members_as_it_may() {
+        let presence = Presence::default();
+        for number in 0..3 {
+            presence.join(ConnectionId(number), introduction("x"), 3, 0).expect("there is room");
+        }
+        assert!(presence.join(ConnectionId(3), introduction("x"), 3, 0).is_err());
+        // Whoever is in may say something else of itself.
+        assert!(presence.join(ConnectionId(2), introduction("y"), 3, 0).is_ok());
+        presence.leave(ConnectionId(0), 0);
+        assert!(presence.join(ConnectionId(3), introduction("x"), 3, 0).is_ok());
+    }
+}
