@@ -78,11 +78,7 @@ fn answer<B>(mut request: Request<B>, options: &DeflateOptions) -> Response<Stri
         Err(error) => {
             let mut response = Response::new(format!("{error}\n"));
             *response.status_mut() = error.status();
-            response.headers_mut().extend(error.header());
-            if error.status() == StatusCode::UPGRADE_REQUIRED {
-                response.headers_mut().insert(UPGRADE, HeaderValue::from_static("websocket"));
-                response.headers_mut().insert(CONNECTION, HeaderValue::from_static("Upgrade"));
-            }
+            response.headers_mut().extend(error.headers());
             return response;
         }
     };

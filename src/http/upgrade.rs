@@ -34,12 +34,7 @@ pub(super) fn upgrade<B>(service: &Service, mut request: Request<B>) -> Response
         Ok(accept) => accept,
         Err(error) => {
             let mut response = reply::error(error.status(), ErrorCode::BadRequest, &error.to_string());
-            if let Some((name, value)) = error.header() {
-                response.headers_mut().insert(name, value);
-            }
-            if error.status() == StatusCode::UPGRADE_REQUIRED {
-                response.headers_mut().insert(CONNECTION, HeaderValue::from_static("upgrade"));
-            }
+            response.headers_mut().extend(error.headers());
             return response;
         }
     };

@@ -23,7 +23,7 @@ pub struct Accept<'a> {
 }
 
 /// Why a request cannot become a WebSocket. [`status`](Self::status) and
-/// [`header`](Self::header) say what to answer.
+/// [`headers`](Self::headers) say what to answer.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum HandshakeError {
     /// A plain HTTP request.
@@ -68,16 +68,20 @@ impl HandshakeError {
         }
     }
 
-    /// A header that belongs into the answer.
+    /// The headers that belong into the answer.
     #[must_use]
-    pub fn header(self) -> Option<(HeaderName, HeaderValue)> {
-        match self {
-            // RFC 9110, 15.5.22: the server MUST send Upgrade in a 426 response.
-            Self::NotWebSocket => Some((UPGRADE, HeaderValue::from_static("websocket"))),
-            // RFC 6455, 4.2.2: with a Sec-WebSocket-Version that the server is willing to use.
-            Self::Version => Some((SEC_WEBSOCKET_VERSION, HeaderValue::from_static("13"))),
-            _ => None,
+    pub fn headers(self) -> HeaderMap {
+        let mut headers = HeaderMap::new();
+        if self.status() == StatusCode::UPGRADE_REQUIRED {
+            // RFC 9110, 15.5.22: the server MUST send Upgrade in a 426 response; and 7.8: with Connection.
+            headers.insert(UPGRADE, HeaderValue::from_static("websocket"));
+            headers.insert(CONNECTION, HeaderValue::from_static("upgrade"));
         }
+        if self == Self::Version {
+            // RFC 6455, 4.2.2: with a Sec-WebSocket-Version that the server is willing to use.
+            headers.insert(SEC_WEBSOCKET_VERSION, HeaderValue::from_static("13"));
+        }
+        headers
     }
 }
 
@@ -238,8 +242,8 @@ mod tests {
         check_request("upgrade", &[], Err(HandshakeError::NotWebSocket));
         check_request("upgrade", &[("upgrade", "websockets")], Err(HandshakeError::NotWebSocket));
         assert_eq!(HandshakeError::NotWebSocket.status(), 426);
-        let (name, value) = HandshakeError::NotWebSocket.header().unwrap();
-        assert_eq!((name, value.as_bytes()), (UPGRADE, &b"websocket"[..]));
+        let headers = HandshakeError::NotWebSocket.headers();
+        assert_eq!((&headers[UPGRADE], &headers[CONNECTION]), (&"websocket", &"upgrade"));
     }
 
     #[test]
@@ -253,7 +257,7 @@ mod tests {
             check_parts(&parts, Err(HandshakeError::HttpVersion));
         }
         assert_eq!(HandshakeError::Method.status(), 400);
-        assert_eq!(HandshakeError::Method.header(), None);
+        assert!(HandshakeError::Method.headers().is_empty());
     }
 
     #[test]
@@ -301,8 +305,8 @@ mod tests {
             check_request("sec-websocket-version", &version, Err(HandshakeError::Version));
         }
         assert_eq!(HandshakeError::Version.status(), 426);
-        let (name, value) = HandshakeError::Version.header().unwrap();
-        assert_eq!((name, value.as_bytes()), (SEC_WEBSOCKET_VERSION, &b"13"[..]));
+        let headers = HandshakeError::Version.headers();
+        assert_eq!((&headers[SEC_WEBSOCKET_VERSION], &headers[UPGRADE]), (&"13", &"websocket"));
         check_request("sec-websocket-version", &[], Err(HandshakeError::VersionCount));
         let twice = [("sec-websocket-version", "13")];
         check_request("", &twice, Err(HandshakeError::VersionCount));
