@@ -243,7 +243,8 @@ mod tests {
         check_request("upgrade", &[("upgrade", "websockets")], Err(HandshakeError::NotWebSocket));
         assert_eq!(HandshakeError::NotWebSocket.status(), 426);
         let headers = HandshakeError::NotWebSocket.headers();
-        assert_eq!((&headers[UPGRADE], &headers[CONNECTION]), (&"websocket", &"upgrade"));
+        assert_eq!(headers[UPGRADE], "websocket");
+        assert_eq!(headers[CONNECTION], "upgrade");
     }
 
     #[test]
@@ -306,7 +307,8 @@ mod tests {
         }
         assert_eq!(HandshakeError::Version.status(), 426);
         let headers = HandshakeError::Version.headers();
-        assert_eq!((&headers[SEC_WEBSOCKET_VERSION], &headers[UPGRADE]), (&"13", &"websocket"));
+        assert_eq!(headers[SEC_WEBSOCKET_VERSION], "13");
+        assert_eq!(headers[UPGRADE], "websocket");
         check_request("sec-websocket-version", &[], Err(HandshakeError::VersionCount));
         let twice = [("sec-websocket-version", "13")];
         check_request("", &twice, Err(HandshakeError::VersionCount));

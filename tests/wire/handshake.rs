@@ -100,6 +100,7 @@ fn another_version_is_told_which_one_is_spoken() {
     for version in ["8", "12", "14", "", "13x"] {
         let (_, reply) = answer(&server, &[("Sec-WebSocket-Version", &format!("Sec-WebSocket-Version: {version}"))]);
         assert_eq!((reply.status, reply.header("sec-websocket-version")), (426, Some("13")), "{version:?}");
+        assert_eq!(reply.header("upgrade"), Some("websocket"));
     }
 }
 
