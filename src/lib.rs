@@ -33,6 +33,7 @@ mod corpora;
 mod fanout;
 mod gate;
 mod http;
+mod limits;
 mod protocol;
 mod ring;
 #[cfg(feature = "server")]
@@ -46,6 +47,7 @@ pub use broker::{
     Subscription, TopicFilter, TopicRule, TryPublishError, Typed, TypedDelivery,
 };
 pub use http::{Body, Service, ServiceBuilder};
+pub use limits::{Network, NetworkError, PeerAddr, Rate, RateError};
 pub use protocol::data::TypeError;
 pub use protocol::{Data, DataError, Encoding, Epoch, Position, Recovery, RecoveryFailure, TopicError};
 

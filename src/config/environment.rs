@@ -47,8 +47,8 @@ fn set(key: &str, text: &str, config: &mut Config) -> Vec<Fault> {
             "false" => Given::Flag(false),
             _ => Given::Text(text.to_owned()),
         },
-        Field::Text { .. } => Given::Text(text.trim().to_owned()),
-        Field::List { .. } => match list(text) {
+        Field::Text { .. } | Field::Rate { .. } => Given::Text(text.trim().to_owned()),
+        Field::List { .. } | Field::Networks { .. } => match list(text) {
             Ok(given) => given,
             Err(fault) => return vec![fault],
         },

@@ -20,6 +20,7 @@ use std::fs;
 use std::path::Path;
 
 use crate::broker::Overflow;
+use crate::limits::LimitOptions;
 use crate::protocol::topic::Filter;
 
 pub(crate) use address::is_loopback;
@@ -97,6 +98,8 @@ pub(crate) struct Limits {
     pub(crate) malformed_in_a_row: usize,
     /// How long a publisher waits for room before it is refused.
     pub(crate) publish_wait_ms: u64,
+    /// What each client may use, and whose address counts for it; the lists stand in `[server]`.
+    pub(crate) clients: LimitOptions,
 }
 
 /// `[compression]`.
@@ -288,6 +291,7 @@ impl Default for Limits {
             http_body_bytes: 1024 * 1024,
             malformed_in_a_row: 16,
             publish_wait_ms: 5_000,
+            clients: LimitOptions::default(),
         }
     }
 }

@@ -6,6 +6,7 @@
 use std::ops::RangeInclusive;
 
 use crate::broker::Overflow;
+use crate::limits::{Network, Rate};
 use crate::protocol::topic::Filter;
 
 use super::address;
@@ -31,6 +32,10 @@ pub(crate) enum Field<T: 'static> {
     Text { put: fn(&mut T, &str) -> Result<(), Fault> },
     /// A list of those. `least` is the number of items it cannot do with less than.
     List { least: usize, check: fn(&str) -> Result<(), Fault>, of: fn(&mut T) -> &mut Vec<String> },
+    /// A list of networks.
+    Networks { of: fn(&mut T) -> &mut Vec<Network> },
+    /// So many a second, or `off`.
+    Rate { of: fn(&mut T) -> &mut Option<Rate> },
 }
 
 /// A rule while it is being read, before it is known whether it has a pattern.
@@ -57,6 +62,9 @@ pub(crate) const SETTINGS: &[Setting<Config>] = &[
     list("server.hosts", 0, address::check_host, |c| &mut c.server.hosts),
     list("server.origins", 0, address::check_origin, |c| &mut c.server.origins),
     count("server.threads", 0..=1024, |c| &mut c.server.threads),
+    networks("server.trusted_proxies", |c| &mut c.limits.clients.trusted_proxies),
+    networks("server.allow", |c| &mut c.limits.clients.allow),
+    networks("server.deny", |c| &mut c.limits.clients.deny),
     count("limits.connections", 1..=COUNT_MAX, |c| &mut c.limits.connections),
     count("limits.message_bytes", 1..=MESSAGE_BYTES_MAX, |c| &mut c.limits.message_bytes),
     count("limits.batch_items", 1..=COUNT_MAX, |c| &mut c.limits.batch_items),
@@ -74,6 +82,20 @@ pub(crate) const SETTINGS: &[Setting<Config>] = &[
     count("limits.http_body_bytes", 1..=MESSAGE_BYTES_MAX, |c| &mut c.limits.http_body_bytes),
     count("limits.malformed_in_a_row", 1..=COUNT_MAX, |c| &mut c.limits.malformed_in_a_row),
     millis("limits.publish_wait_ms", 0..=MILLIS_MAX, |c| &mut c.limits.publish_wait_ms),
+    networks("limits.exempt", |c| &mut c.limits.clients.exempt),
+    // A prefix of no bits would put all of IPv6 under one limit.
+    count("limits.ipv6_prefix", 1..=128, |c| &mut c.limits.clients.ipv6_prefix),
+    count("limits.connections_per_address", 1..=COUNT_MAX, |c| &mut c.limits.clients.connections_per_address_max),
+    rate("limits.attempts_per_address", |c| &mut c.limits.clients.attempts_per_address),
+    rate("limits.commands_per_connection", |c| &mut c.limits.clients.per_connection.commands),
+    rate("limits.publishes_per_connection", |c| &mut c.limits.clients.per_connection.publishes),
+    rate("limits.bytes_per_connection", |c| &mut c.limits.clients.per_connection.bytes),
+    rate("limits.commands_per_address", |c| &mut c.limits.clients.per_address.commands),
+    rate("limits.publishes_per_address", |c| &mut c.limits.clients.per_address.publishes),
+    rate("limits.bytes_per_address", |c| &mut c.limits.clients.per_address.bytes),
+    rate("limits.publishes_per_topic", |c| &mut c.limits.clients.publishes_per_topic),
+    rate("limits.refusals_per_connection", |c| &mut c.limits.clients.refusals_per_connection),
+    count("limits.meters", 1..=COUNT_MAX, |c| &mut c.limits.clients.meters_max),
     flag("compression.enabled", |c| &mut c.compression.enabled),
     count("compression.min_bytes", 0..=BYTES_MAX, |c| &mut c.compression.min_bytes),
     // Below ten milliseconds a server would do little but ping.
@@ -173,6 +195,14 @@ const fn flag<T>(key: &'static str, of: fn(&mut T) -> &mut bool) -> Setting<T> {
 
 const fn text<T>(key: &'static str, put: fn(&mut T, &str) -> Result<(), Fault>) -> Setting<T> {
     Setting { key, field: Field::Text { put } }
+}
+
+const fn networks<T>(key: &'static str, of: fn(&mut T) -> &mut Vec<Network>) -> Setting<T> {
+    Setting { key, field: Field::Networks { of } }
+}
+
+const fn rate<T>(key: &'static str, of: fn(&mut T) -> &mut Option<Rate>) -> Setting<T> {
+    Setting { key, field: Field::Rate { of } }
 }
 
 const fn list<T>(

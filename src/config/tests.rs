@@ -5,6 +5,7 @@ use std::path::Path;
 
 use super::schema::{Field, RULE_SETTINGS, SETTINGS, Setting};
 use super::{Config, Flags, LogFormat, file};
+use crate::limits::Rate;
 
 const COMPLETE: &str = include_str!("../../config/fanfare.toml");
 
@@ -98,6 +99,8 @@ fn put_something(setting: &Setting<Config>, config: &mut Config) {
         Field::Flag { of } => *of(config) ^= true,
         Field::Text { put } => put(config, "json").or_else(|_| put(config, "debug")).expect("one of the two is right"),
         Field::List { of, .. } => *of(config) = vec!["something".to_owned()],
+        Field::Networks { of } => *of(config) = vec!["192.0.2.0/24".parse().expect("a network")],
+        Field::Rate { of } => *of(config) = None,
     }
 }
 
@@ -158,6 +161,32 @@ fn a_wrong_value_is_told_with_what_is_expected() {
     check("[log]\nformat = \"xml\"", "F:2: log.format: expected auto, text or json, found \"xml\"");
     check("topics = 5", "F:1: topics: expected rules, each headed [[topics]], found 5");
     check("[topics]\npattern = \"a\"", "F:1: topics: expected rules, each headed [[topics]], found a table");
+}
+
+#[test]
+fn networks_and_rates_are_read_and_their_faults_told() {
+    let config = load_with(
+        &[
+            ("FANFARE_LIMITS__EXEMPT", ""),
+            ("FANFARE_SERVER__TRUSTED_PROXIES", "10.0.0.0/8, ::1"),
+            ("FANFARE_LIMITS__PUBLISHES_PER_TOPIC", "off"),
+            ("FANFARE_LIMITS__COMMANDS_PER_CONNECTION", "5/s burst 10"),
+        ],
+        &Flags::default(),
+    );
+    let clients = config.expect("right").limits.clients;
+    assert_eq!(clients.exempt, []);
+    assert_eq!(clients.trusted_proxies, ["10.0.0.0/8", "::1/128"].map(|text| text.parse().expect("a network")));
+    assert_eq!((clients.publishes_per_topic, clients.per_connection.commands), (None, Some(Rate::new(5, 10))));
+    check(
+        "[limits]\nexempt = [\n  \"10.0.0.1/8\",\n  \"localhost\",\n]",
+        "F:3: limits.exempt: expected a network such as 10.0.0.0/8 or 2001:db8::1, found \"10.0.0.1/8\": its first address is 10.0.0.0\n\
+         F:4: limits.exempt: expected a network such as 10.0.0.0/8 or 2001:db8::1, found \"localhost\": neither an address nor ADDRESS/BITS",
+    );
+    check("[server]\nallow = \"::1\"", "F:2: server.allow: expected a list of strings, found \"::1\"");
+    let rate = "limits.bytes_per_address: expected a rate such as 100/s burst 1000, or off, found";
+    check("[limits]\nbytes_per_address = \"5\"", &format!("F:2: {rate} \"5\""));
+    check("[limits]\nbytes_per_address = 5", &format!("F:2: {rate} 5"));
 }
 
 #[test]

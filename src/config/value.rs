@@ -7,6 +7,9 @@ use toml::de::DeValue;
 
 use super::error::Fault;
 use super::schema::Field;
+use crate::limits::NetworkError;
+
+const RATE: &str = "a rate such as 100/s burst 1000, or off";
 
 /// A value as it was written.
 pub(crate) enum Given {
@@ -67,25 +70,23 @@ impl Given {
                 if items.len() < *least {
                     return Err(one(Fault::value("a list that is not empty", "[]")));
                 }
-                let mut faults = Vec::new();
-                let mut texts = Vec::new();
-                for At { start, it } in items {
-                    match it {
-                        Given::Text(text) => match check(&text) {
-                            Ok(()) => texts.push(text),
-                            Err(fault) => faults.push((Some(start), fault)),
-                        },
-                        other => {
-                            faults.push((Some(start), Fault::value("a string", other.describe())));
-                        }
-                    }
-                }
-                if faults.is_empty() {
-                    *of(target) = texts;
-                    Ok(())
-                } else {
-                    Err(faults)
-                }
+                *of(target) = each(items, |text| check(&text).map(|()| text))?;
+                Ok(())
+            }
+            (Field::Networks { of }, Given::List(items)) => {
+                *of(target) = each(items, |text| {
+                    text.parse().map_err(|error: NetworkError| {
+                        Fault::value("a network such as 10.0.0.0/8 or 2001:db8::1", format!("{text:?}: {error}"))
+                    })
+                })?;
+                Ok(())
+            }
+            (Field::Rate { of }, Given::Text(text)) => {
+                *of(target) = match text.as_str() {
+                    "off" => None,
+                    rate => Some(rate.parse().map_err(|_| one(Fault::value(RATE, format!("{rate:?}"))))?),
+                };
+                Ok(())
             }
             (field, other) => Err(one(Fault::value(field.expected(), other.describe()))),
         }
@@ -111,9 +112,30 @@ impl<T> Field<T> {
             Field::Millis { range, .. } => expected_whole(range),
             Field::Flag { .. } => "true or false".to_owned(),
             Field::Text { .. } => "a string".to_owned(),
-            Field::List { .. } => "a list of strings".to_owned(),
+            Field::List { .. } | Field::Networks { .. } => "a list of strings".to_owned(),
+            Field::Rate { .. } => RATE.to_owned(),
         }
     }
+}
+
+/// The items of a list, or what is wrong with each that is none.
+fn each<T>(
+    items: Vec<At<Given>>,
+    read: impl Fn(String) -> Result<T, Fault>,
+) -> Result<Vec<T>, Vec<(Option<usize>, Fault)>> {
+    let mut faults = Vec::new();
+    let mut right = Vec::new();
+    for At { start, it } in items {
+        let item = match it {
+            Given::Text(text) => read(text),
+            other => Err(Fault::value("a string", other.describe())),
+        };
+        match item {
+            Ok(item) => right.push(item),
+            Err(fault) => faults.push((Some(start), fault)),
+        }
+    }
+    if faults.is_empty() { Ok(right) } else { Err(faults) }
 }
 
 fn within<N>(whole: i128, range: &RangeInclusive<N>) -> Result<N, Fault>

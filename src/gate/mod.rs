@@ -8,6 +8,7 @@ use std::borrow::Cow;
 use std::sync::Arc;
 
 use crate::broker::{Broker, ConnectionId, Found, Message, Placed, Refused, Snapshot, TooManyTopics, Topic};
+use crate::limits::Excess;
 use crate::protocol::{Data, ErrorCode, Filter, Since, TopicName};
 
 /// When an overloaded server may be asked again, in milliseconds.
@@ -155,6 +156,13 @@ impl Denied {
     /// There has been no room for too long.
     pub(crate) fn overloaded(message: &'static str) -> Self {
         Denied { retry_after_ms: Some(RETRY_MS), ..Denied::new(ErrorCode::Overloaded, message) }
+    }
+}
+
+impl From<Excess> for Denied {
+    fn from(excess: Excess) -> Self {
+        let retry_after_ms = Some(excess.retry_after_ms);
+        Denied { retry_after_ms, ..Denied::new(ErrorCode::RateLimited, excess.limit.message()) }
     }
 }
 

@@ -15,6 +15,7 @@ use super::reply::{self, Body, ErrorFields};
 use super::service::Shared;
 use crate::broker::Placed;
 use crate::gate::{Admitted, Denied, Pass, Publication};
+use crate::limits::Meters;
 use crate::protocol::{
     Data, Encoding, Epoch, ErrorCode, Event, Publish, PublishBody, Refusal, Since, decode_publish_body,
 };
@@ -50,7 +51,7 @@ struct ListedTopic<'a> {
 }
 
 /// `POST /v1/publish`
-pub(super) async fn publish<B>(shared: &Shared, request: Request<B>) -> Response<Body>
+pub(super) async fn publish<B>(shared: &Shared, request: Request<B>, mut meters: Option<Meters>) -> Response<Body>
 where
     B: http_body::Body + Send,
     B::Error: Into<Box<dyn Error + Send + Sync>>,
@@ -70,11 +71,17 @@ where
             return reply::failure(status, encoding, code, message, None);
         }
     };
+    if let Some(meters) = &mut meters
+        && let Err(excess) = meters.body(body.len())
+    {
+        return deny(encoding, &excess.into());
+    }
     let limits = shared.options.session.decode_limits();
     let pass = Pass::anonymous(shared.broker.clone());
+    let meters = meters.as_ref();
     match decode_publish_body(encoding, &body, &limits) {
         Err(refusal) => deny(encoding, &denied(refusal)),
-        Ok(PublishBody::One(publish)) => match publish_one(&pass, encoding, &publish) {
+        Ok(PublishBody::One(publish)) => match publish_one(&pass, meters, encoding, &publish) {
             Ok(placed) => reply::encoded(StatusCode::OK, encoding, &Outcome::from(Ok(placed))),
             Err(denied) => deny(encoding, &denied),
         },
@@ -83,7 +90,7 @@ where
                 .into_iter()
                 .map(|item| {
                     let publish = item.map_err(denied)?;
-                    publish_one(&pass, encoding, &publish)
+                    publish_one(&pass, meters, encoding, &publish)
                 })
                 .map(Outcome::from)
                 .collect();
@@ -93,7 +100,15 @@ where
 }
 
 /// Publishes at once or not at all: over HTTP it is the caller who waits.
-fn publish_one(pass: &Pass, encoding: Encoding, publish: &Publish<'_>) -> Result<Placed, Denied> {
+fn publish_one(
+    pass: &Pass,
+    meters: Option<&Meters>,
+    encoding: Encoding,
+    publish: &Publish<'_>,
+) -> Result<Placed, Denied> {
+    if let Some(meters) = meters {
+        meters.publish(&publish.topic, meters.now())?;
+    }
     let topic = pass.publish_to(&publish.topic, None)?;
     let data = Data::already_checked(encoding, Bytes::copy_from_slice(publish.data));
     let (key, idempotency_key) = (publish.key.as_deref(), publish.idempotency_key.as_deref());

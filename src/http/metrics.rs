@@ -49,6 +49,32 @@ impl Collector for Snapshot {
         write("closed_slow", "Connections closed for being too slow", &counter(figures.closed_slow))?;
         write("closed_silent", "Connections closed for answering no ping", &counter(figures.closed_silent))?;
         write("refused", "Connections refused, the server being full or draining", &counter(figures.refused))?;
+        write(
+            "limited_attempts",
+            "Connections refused, too many having come from an address",
+            &counter(figures.limited_attempts),
+        )?;
+        write(
+            "limited_connections",
+            "Connections refused, an address having as many as it may",
+            &counter(figures.limited_connections),
+        )?;
+        write("limited_commands", "Commands refused for a rate", &counter(figures.limited_commands))?;
+        write(
+            "limited_publishes",
+            "Publishes refused for the rate of a connection or an address",
+            &counter(figures.limited_publishes),
+        )?;
+        write("limited_bytes", "Messages refused for a rate of bytes", &counter(figures.limited_bytes))?;
+        write("limited_topics", "Publishes refused for the rate of a topic", &counter(figures.limited_topics))?;
+        write(
+            "closed_limited",
+            "Connections closed for passing rates again and again",
+            &counter(figures.closed_limited),
+        )?;
+        write("denied", "Requests from networks that are not served", &counter(figures.denied))?;
+        write("metered", "Addresses and topics that have meters now", &gauge(figures.metered))?;
+        write("unmetered", "Looks at meters that were shared for want of room", &counter(figures.unmetered))?;
         write("cpu_ms", "CPU time of the process in milliseconds", &counter(figures.cpu_ms))
     }
 }

@@ -4,7 +4,9 @@
 //! tokio runtime.
 
 mod api;
+mod arrival;
 mod deflate;
+mod limits;
 mod metrics;
 mod options;
 mod origin;

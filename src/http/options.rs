@@ -8,6 +8,7 @@ use super::Service;
 use super::service::Shared;
 use crate::broker::Broker;
 use crate::fanout::{Pool, ShardOptions};
+use crate::limits::{LimitOptions, Limits};
 use crate::session::SessionOptions;
 
 /// What a service allows.
@@ -21,6 +22,7 @@ pub(crate) struct Options {
     pub(crate) http_body_bytes_max: usize,
     /// How long a request's body may take to arrive, in all.
     pub(crate) http_body_time: Duration,
+    pub(crate) limits: LimitOptions,
     pub(crate) session: SessionOptions,
     pub(crate) shard: ShardOptions,
     pub(crate) shards: usize,
@@ -36,6 +38,7 @@ impl Default for Options {
             compression: true,
             http_body_bytes_max: 1024 * 1024,
             http_body_time: Duration::from_secs(10),
+            limits: LimitOptions::default(),
             session: SessionOptions::default(),
             shard: ShardOptions::default(),
             shards: std::thread::available_parallelism().map_or(1, std::num::NonZero::get),
@@ -115,11 +118,12 @@ impl ServiceBuilder {
             broker: self.broker,
             pool,
             session_options,
+            limits: Limits::new(self.options.limits.clone()),
             options: self.options,
             draining: AtomicBool::new(false),
             refused: AtomicU64::new(0),
             stats_served: AtomicBool::new(false),
         };
-        Service { shared: Arc::new(shared), shard: None }
+        Service { shared: Arc::new(shared), shard: None, arrival: None }
     }
 }

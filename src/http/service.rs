@@ -13,11 +13,13 @@ use bytes::Bytes;
 use http::header::{ALLOW, VARY};
 use http::{HeaderValue, Method, Request, Response, StatusCode};
 
+use super::arrival::{self, Arrived};
 use super::options::{Options, ServiceBuilder};
 use super::reply::{self, Body};
 use super::{api, metrics, origin, page, stats, upgrade};
 use crate::broker::Broker;
 use crate::fanout::{Pool, Totals};
+use crate::limits::{Client, Limits};
 use crate::protocol::ErrorCode;
 use crate::session::SessionOptions;
 
@@ -45,6 +47,8 @@ pub struct Service {
     pub(super) shared: Arc<Shared>,
     /// The shard that serves the connections that come through this handle; `None` takes turns.
     pub(super) shard: Option<usize>,
+    /// The connection that this handle is for, where the acceptor is ours.
+    pub(super) arrival: Option<Arrived>,
 }
 
 #[derive(Debug)]
@@ -53,6 +57,7 @@ pub(crate) struct Shared {
     pub(super) pool: Pool,
     pub(super) options: Options,
     pub(super) session_options: Arc<SessionOptions>,
+    pub(super) limits: Arc<Limits>,
     pub(super) draining: AtomicBool,
     /// Connections refused, for want of room or while draining.
     pub(super) refused: AtomicU64,
@@ -117,7 +122,7 @@ impl Service {
     /// The same service for the connections of one core.
     #[cfg(feature = "server")]
     pub(crate) fn on_shard(&self, shard: usize) -> Self {
-        Service { shared: Arc::clone(&self.shared), shard: Some(shard) }
+        Service { shared: Arc::clone(&self.shared), shard: Some(shard), arrival: None }
     }
 
     /// A connection was refused before it spoke.
@@ -137,16 +142,9 @@ impl Service {
         B::Error: Into<Box<dyn Error + Send + Sync>>,
     {
         let head_only = request.method() == Method::HEAD;
-        let mut response = match origin::judge(request.uri(), request.headers(), &self.shared.options) {
-            Err(foreign) => reply::error(StatusCode::FORBIDDEN, ErrorCode::Forbidden, foreign.as_str()),
-            Ok(allowed) => {
-                let preflight = request.method() == Method::OPTIONS;
-                let mut response = if preflight { origin::preflight() } else { self.route(request).await };
-                if let Some(origin) = allowed {
-                    origin::allow(&mut response, origin);
-                }
-                response
-            }
+        let mut response = match self.sender(&request) {
+            Ok(client) => self.answer(request, &client).await,
+            Err(unwelcome) => unwelcome.answer(),
         };
         // Whether it is served depends on the origin, also where the answer says nothing about it.
         response.headers_mut().append(VARY, HeaderValue::from_static("Origin"));
@@ -156,7 +154,25 @@ impl Service {
         response
     }
 
-    async fn route<B>(&self, request: Request<B>) -> Response<Body>
+    async fn answer<B>(&self, request: Request<B>, client: &Client) -> Response<Body>
+    where
+        B: http_body::Body + Send,
+        B::Error: Into<Box<dyn Error + Send + Sync>>,
+    {
+        match origin::judge(request.uri(), request.headers(), &self.shared.options) {
+            Err(foreign) => reply::error(StatusCode::FORBIDDEN, ErrorCode::Forbidden, foreign.as_str()),
+            Ok(allowed) => {
+                let preflight = request.method() == Method::OPTIONS;
+                let mut response = if preflight { origin::preflight() } else { self.route(request, client).await };
+                if let Some(origin) = allowed {
+                    origin::allow(&mut response, origin);
+                }
+                response
+            }
+        }
+    }
+
+    async fn route<B>(&self, request: Request<B>, client: &Client) -> Response<Body>
     where
         B: http_body::Body + Send,
         B::Error: Into<Box<dyn Error + Send + Sync>>,
@@ -164,9 +180,13 @@ impl Service {
         let path = request.uri().path().to_owned();
         let is_post = request.method() == Method::POST;
         let is_get = matches!(*request.method(), Method::GET | Method::HEAD);
+        let meters = match self.meter(&path, client) {
+            Ok(meters) => meters,
+            Err(excess) => return arrival::refuse(excess),
+        };
         match path.as_str() {
-            "/ws" => upgrade::upgrade(self, request),
-            "/v1/publish" if is_post => api::publish(&self.shared, request).await,
+            "/ws" => upgrade::upgrade(self, request, client),
+            "/v1/publish" if is_post => api::publish(&self.shared, request, meters).await,
             "/v1/publish" => not_allowed("POST"),
             "/v1/topics" if is_get => api::topics(&self.shared, request.uri().query().unwrap_or("")),
             "/healthz" if is_get => reply::text(StatusCode::OK, "ok\n"),

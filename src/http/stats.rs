@@ -37,6 +37,16 @@ pub(super) struct Figures {
     pub(super) closed_slow: u64,
     pub(super) closed_silent: u64,
     pub(super) refused: u64,
+    pub(super) limited_attempts: u64,
+    pub(super) limited_connections: u64,
+    pub(super) limited_commands: u64,
+    pub(super) limited_publishes: u64,
+    pub(super) limited_bytes: u64,
+    pub(super) limited_topics: u64,
+    pub(super) closed_limited: u64,
+    pub(super) denied: u64,
+    pub(super) metered: u64,
+    pub(super) unmetered: u64,
     pub(super) retained_bytes: u64,
     pub(super) unreclaimed_bytes: u64,
     pub(super) memory_bytes: u64,
@@ -48,6 +58,7 @@ impl Figures {
     pub(super) fn now(shared: &Shared) -> Self {
         let totals = shared.totals();
         let registry = shared.broker.registry();
+        let limited = shared.limits.figures();
         let at = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
         Figures {
             at: u64::try_from(at.as_millis()).unwrap_or(u64::MAX),
@@ -71,6 +82,16 @@ impl Figures {
             closed_slow: totals.closed_slow,
             closed_silent: totals.closed_silent,
             refused: shared.refused.load(Ordering::Relaxed),
+            limited_attempts: limited.attempts,
+            limited_connections: limited.connections,
+            limited_commands: limited.commands,
+            limited_publishes: limited.publishes,
+            limited_bytes: limited.bytes,
+            limited_topics: limited.topic,
+            closed_limited: limited.closed,
+            denied: limited.denied,
+            metered: limited.metered,
+            unmetered: limited.unmetered,
             retained_bytes: registry.retained_bytes() as u64,
             unreclaimed_bytes: reclaim::pending().bytes as u64,
             memory_bytes: memory_bytes(),

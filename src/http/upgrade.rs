@@ -12,12 +12,14 @@ use hyper::upgrade::{OnUpgrade, Upgraded};
 use hyper_util::rt::TokioIo;
 use tokio::net::TcpStream;
 
+use super::arrival;
 use super::deflate;
 use super::reply::{self, Body};
 use super::service::{Service, Shared};
 use crate::broker::Form;
 use crate::fanout::Transport;
 use crate::gate::Pass;
+use crate::limits::Client;
 use crate::protocol::{Encoding, ErrorCode};
 use crate::session::{self, Admission, Stream};
 use crate::ws;
@@ -28,8 +30,11 @@ const TOKEN_PREFIX: &str = "fanfare.token.";
 /// When a full server may be asked again, in milliseconds.
 const RETRY_MS: u64 = 5_000;
 
-pub(super) fn upgrade<B>(service: &Service, mut request: Request<B>) -> Response<Body> {
+pub(super) fn upgrade<B>(service: &Service, mut request: Request<B>, client: &Client) -> Response<Body> {
     let shared = &service.shared;
+    if let Err(excess) = service.attempt(client) {
+        return arrival::refuse(excess);
+    }
     let accept = match ws::check(request.method(), request.version(), request.headers()) {
         Ok(accept) => accept,
         Err(error) => {
@@ -52,6 +57,11 @@ pub(super) fn upgrade<B>(service: &Service, mut request: Request<B>) -> Response
         return unavailable(shared, "as many connections as the server may hold");
     };
 
+    let meters = match shared.limits.connect(client, shared.limits.now()) {
+        Ok(meters) => meters,
+        Err(excess) => return arrival::refuse(excess),
+    };
+
     let deflate = agree(shared, &request);
     let mut response = Response::new(Body::default());
     *response.status_mut() = StatusCode::SWITCHING_PROTOCOLS;
@@ -71,6 +81,7 @@ pub(super) fn upgrade<B>(service: &Service, mut request: Request<B>) -> Response
     let mailbox = shared.pool.shard(service.shard);
     let admission = Admission {
         pass: Pass::anonymous(shared.broker.clone()),
+        meters,
         id: shared.broker.next_connection(),
         form: Form::new(encoding, deflate.as_ref().map(ws::Deflate::window)),
         deflate,

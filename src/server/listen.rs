@@ -108,9 +108,12 @@ impl Acceptor {
     async fn accept(self: Arc<Self>, listener: TcpListener, service: Service) {
         loop {
             match listener.accept().await {
-                Ok((stream, _)) => {
+                Ok((stream, peer)) => {
                     if self.reserve.restore() {
-                        self.take(stream, &service);
+                        // Who is not worth an answer gets none.
+                        if let Some(service) = service.for_peer(peer.ip()) {
+                            self.take(stream, &service);
+                        }
                     } else {
                         service.count_refused();
                         refuse(&stream);

@@ -139,6 +139,7 @@ fn service(config: &Config, broker: Broker, threads: usize) -> Service {
         .shards(threads);
     builder.options.hosts.clone_from(&config.server.hosts);
     builder.options.origins.clone_from(&config.server.origins);
+    builder.options.limits.clone_from(&limits.clients);
     builder.options.http_body_bytes_max = limits.http_body_bytes;
     builder.options.http_body_time = Duration::from_millis(limits.header_ms);
     builder.options.shard.behind_topics_max = limits.behind_topics;

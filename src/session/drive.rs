@@ -16,6 +16,7 @@ use crate::broker::{ConnectionId, Form};
 use crate::fanout::headcount::Counted;
 use crate::fanout::{Goodbye, Link, Mailbox, Transport, What};
 use crate::gate::{Denied, Pass};
+use crate::limits::Meters;
 use crate::protocol::{CloseCode, Encoding, Event, Filter, decode_json, decode_msgpack};
 use crate::ws::{self, Incoming, Opcode, ReadError, ReadLimits, Reader};
 
@@ -33,6 +34,8 @@ const LINGER_TIME: Duration = Duration::from_secs(1);
 /// A connection that has been let in.
 pub(crate) struct Admission {
     pub(crate) pass: Pass,
+    /// What it uses of its rates; `None` if it is exempt from them.
+    pub(crate) meters: Option<Box<Meters>>,
     pub(crate) id: ConnectionId,
     pub(crate) form: Form,
     /// Present if messages may be compressed.
@@ -97,10 +100,10 @@ impl Drop for Session {
 
 impl Session {
     fn open(admission: Admission, transport: Transport) -> Self {
-        let Admission { pass, id, form, deflate, mailbox, options, counted } = admission;
+        let Admission { pass, meters, id, form, deflate, mailbox, options, counted } = admission;
         let link = Arc::new(Link::new(id, form, transport));
         mailbox.post(&link, What::Open);
-        let machine = Machine::new(pass, id, form, &options);
+        let machine = Machine::new(pass, meters, id, form, &options);
         let mut session =
             Session { machine, link, mailbox, options, deflate, out: Vec::new(), asked: 0, _counted: counted };
         session.welcome();
@@ -166,16 +169,21 @@ impl Session {
             }
             match read {
                 Ok(Incoming::Text(text)) => {
+                    self.machine.hear(text.as_str().len(), self.machine.now());
                     let limits = self.options.decode_limits();
                     for request in decode_json(text.as_str(), &limits) {
-                        let step = self.machine.decide(request, Encoding::Json, || text.to_bytes(), &mut self.out);
+                        let now = self.machine.now();
+                        let step = self.machine.decide(request, now, Encoding::Json, || text.to_bytes(), &mut self.out);
                         self.carry_out(step).await?;
                     }
                 }
                 Ok(Incoming::Binary(bytes)) => {
+                    self.machine.hear(bytes.len(), self.machine.now());
                     let limits = self.options.decode_limits();
                     for request in decode_msgpack(&bytes, &limits) {
-                        let step = self.machine.decide(request, Encoding::MsgPack, || bytes.clone(), &mut self.out);
+                        let now = self.machine.now();
+                        let step =
+                            self.machine.decide(request, now, Encoding::MsgPack, || bytes.clone(), &mut self.out);
                         self.carry_out(step).await?;
                     }
                 }
@@ -220,6 +228,10 @@ impl Session {
             Step::Answered => {}
             Step::Ask(asks) => self.ask(asks).await,
             Step::Wait(waiting) => self.wait_for_room(waiting).await,
+            Step::TooFast => {
+                let reason = "rate limits passed again and again";
+                return ControlFlow::Break(End::Close(CloseCode::RATE_LIMITED, reason));
+            }
             Step::GiveUp => {
                 return ControlFlow::Break(End::Close(CloseCode::MALFORMED, "too many malformed commands in a row"));
             }

@@ -8,6 +8,7 @@ use bytes::Bytes;
 use crate::broker::{ConnectionId, Form, Introduction, Message, Placed, Topic};
 use crate::fanout::{Asker, Start, Terms, What};
 use crate::gate::{Admitted, Denied, Pass, Publication};
+use crate::limits::{Meters, Moment};
 use crate::protocol::{
     Command, Data, DecodeLimits, Encoding, ErrorCode, Event, Filter, History, Id, Item, Items, Position, Publish,
     Refusal, Request, Subscribe,
@@ -73,6 +74,8 @@ pub(super) enum Step {
     Wait(Waiting),
     /// Too many malformed commands.
     GiveUp,
+    /// Past its rates for too long.
+    TooFast,
 }
 
 /// One item of a subscribe or unsubscribe.
@@ -96,6 +99,8 @@ pub(super) struct Waiting {
 #[derive(Debug)]
 pub(super) struct Machine {
     pass: Pass,
+    /// What it has used of its rates; `None` if it is exempt from them.
+    meters: Option<Box<Meters>>,
     connection: ConnectionId,
     form: Form,
     /// Malformed commands since the last one that was not.
@@ -108,9 +113,16 @@ pub(super) struct Machine {
 }
 
 impl Machine {
-    pub(super) fn new(pass: Pass, connection: ConnectionId, form: Form, options: &SessionOptions) -> Self {
+    pub(super) fn new(
+        pass: Pass,
+        meters: Option<Box<Meters>>,
+        connection: ConnectionId,
+        form: Form,
+        options: &SessionOptions,
+    ) -> Self {
         Machine {
             pass,
+            meters,
             connection,
             form,
             malformed: 0,
@@ -122,6 +134,18 @@ impl Machine {
 
     pub(super) fn pass(&self) -> &Pass {
         &self.pass
+    }
+
+    /// The time, if anything goes by it.
+    pub(super) fn now(&self) -> Moment {
+        self.meters.as_ref().map_or(Moment::default(), |meters| meters.now())
+    }
+
+    /// Takes note of a message of so many bytes; its commands are decided about next.
+    pub(super) fn hear(&mut self, bytes: usize, now: Moment) {
+        if let Some(meters) = &mut self.meters {
+            meters.message(bytes, now);
+        }
     }
 
     /// Writes an event as a finished frame.
@@ -136,17 +160,26 @@ impl Machine {
     pub(super) fn decide(
         &mut self,
         request: Result<Request<'_>, Refusal<'_>>,
+        now: Moment,
         encoding: Encoding,
         source: impl Fn() -> Bytes,
         out: &mut Vec<u8>,
     ) -> Step {
         let Request { id, index, command } = match request {
             Ok(request) => request,
-            Err(refusal) => return self.refuse(&refusal, out),
+            Err(refusal) => return self.refuse(&refusal, now, out),
         };
         self.malformed = 0;
+        if let Err(denied) = self.meter(|| weight(&command), now) {
+            self.deny(&denied, id.as_ref(), index, topic(&command), out);
+            return self.slow_down(now);
+        }
         let denied = match command {
-            Command::Publish(publish) => match self.publish(&publish, id.as_ref(), index, encoding, source, out) {
+            // Metered before the topic is looked up: that may have it born.
+            Command::Publish(publish) => match self
+                .meter_publish(&publish, now)
+                .and_then(|()| self.publish(&publish, id.as_ref(), index, encoding, source, out))
+            {
                 Ok(step) => return step,
                 Err(denied) => (denied, Some(publish.topic)),
             },
@@ -174,10 +207,31 @@ impl Machine {
         };
         let (denied, topic) = denied;
         self.deny(&denied, id.as_ref(), index, topic.as_deref(), out);
-        Step::Answered
+        if denied.code == ErrorCode::RateLimited { self.slow_down(now) } else { Step::Answered }
     }
 
-    fn refuse(&mut self, refusal: &Refusal<'_>, out: &mut Vec<u8>) -> Step {
+    /// Counts a command.
+    fn meter(&self, weight: impl FnOnce() -> usize, now: Moment) -> Result<(), Denied> {
+        self.meters.as_ref().map_or(Ok(()), |meters| Ok(meters.command(weight(), now)?))
+    }
+
+    fn meter_publish(&self, publish: &Publish<'_>, now: Moment) -> Result<(), Denied> {
+        self.meters.as_ref().map_or(Ok(()), |meters| Ok(meters.publish(&publish.topic, now)?))
+    }
+
+    /// What is to be done about somebody who was told to slow down.
+    fn slow_down(&mut self, now: Moment) -> Step {
+        let ends = self.meters.as_mut().is_some_and(|meters| meters.refuse(now));
+        if ends { Step::TooFast } else { Step::Answered }
+    }
+
+    fn refuse(&mut self, refusal: &Refusal<'_>, now: Moment, out: &mut Vec<u8>) -> Step {
+        // It costs as much as one that is well-formed; what it is told is what is wrong with it.
+        if self.meter(|| 1, now).is_err()
+            && let step @ Step::TooFast = self.slow_down(now)
+        {
+            return step;
+        }
         let denied = Denied::new(refusal.code, refusal.message.clone());
         self.deny(&denied, refusal.id.as_ref(), refusal.index, refusal.topic.as_deref(), out);
         if !refusal.malformed {
@@ -302,6 +356,25 @@ impl Machine {
             }
         });
         Ok(Step::Ask(asks.collect()))
+    }
+}
+
+/// How many things a command asks for.
+fn weight(command: &Command<'_>) -> usize {
+    match command {
+        Command::Subscribe(subscribe) => subscribe.items.clone().count().max(1),
+        Command::Unsubscribe(unsubscribe) => unsubscribe.items.clone().count().max(1),
+        _ => 1,
+    }
+}
+
+/// The one topic that a command is about.
+fn topic<'a>(command: &'a Command<'_>) -> Option<&'a str> {
+    match command {
+        Command::Publish(publish) => Some(&publish.topic),
+        Command::Presence(presence) => Some(&presence.topic),
+        Command::History(history) => Some(&history.topic),
+        _ => None,
     }
 }
 

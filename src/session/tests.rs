@@ -1,36 +1,56 @@
 //! Commands against the machine: no socket, no shard.
 
 use bytes::Bytes;
+use http::HeaderMap;
 use serde_json::{Value, json};
 
 use super::machine::{Ask, Machine, SessionOptions, Step};
 use crate::broker::{Broker, ConnectionId};
 use crate::fanout::{Start, What};
 use crate::gate::Pass;
+use crate::limits::{LimitOptions, Limits, Meters, Moment, Rate};
 use crate::protocol::{Encoding, Epoch, Since, decode_json};
+
+const BEGIN: Moment = Moment(1_000_000_000);
 
 struct Session {
     broker: Broker,
     machine: Machine,
     options: SessionOptions,
+    now: Moment,
 }
 
 impl Session {
     fn new() -> Self {
+        Session::metered(None)
+    }
+
+    /// A session of somebody who is not exempt.
+    fn limited(change: impl FnOnce(&mut LimitOptions)) -> Self {
+        let mut options = LimitOptions::default();
+        change(&mut options);
+        let limits = Limits::new(options);
+        let nobody = limits.client(None, &HeaderMap::new());
+        Session::metered(limits.connect(&nobody, BEGIN).expect("room"))
+    }
+
+    fn metered(meters: Option<Box<Meters>>) -> Self {
         let broker = Broker::builder().message_bytes_max(256).build();
         let options = SessionOptions { batch_items_max: 4, ..SessionOptions::default() };
-        let machine = Machine::new(Pass::anonymous(broker.clone()), ConnectionId(7), Encoding::Json.into(), &options);
-        Session { broker, machine, options }
+        let pass = Pass::anonymous(broker.clone());
+        let machine = Machine::new(pass, meters, ConnectionId(7), Encoding::Json.into(), &options);
+        Session { broker, machine, options, now: BEGIN }
     }
 
     /// The steps that a frame asks for, and what is answered at once.
     fn steps(&mut self, frame: &str) -> (Vec<Step>, Vec<Value>) {
         let mut out = Vec::new();
+        self.machine.hear(frame.len(), self.now);
         let limits = self.options.decode_limits();
         let source = Bytes::copy_from_slice(frame.as_bytes());
         let text = std::str::from_utf8(&source).expect("it was text");
         let decided = decode_json(text, &limits)
-            .map(|request| self.machine.decide(request, Encoding::Json, || source.clone(), &mut out));
+            .map(|request| self.machine.decide(request, self.now, Encoding::Json, || source.clone(), &mut out));
         let steps = decided.collect();
         (steps, events(&out))
     }
@@ -235,4 +255,95 @@ fn a_retained_message_keeps_its_data_and_not_its_frame() {
     let bytes = message.data().bytes().clone();
     drop((message, subscription, session));
     assert_eq!(bytes.try_into_mut().expect("it is the only one").capacity(), 1);
+}
+
+/// `rate_limited` with these words, to come back after so long.
+#[track_caller]
+fn expect_limited(error: &Value, message: &str, retry_after_ms: u64) {
+    let expected = (&json!("rate_limited"), &json!(message), &json!(retry_after_ms));
+    assert_eq!((&error["code"], &error["message"], &error["retry_after_ms"]), expected, "{error}");
+}
+
+#[test]
+fn commands_beyond_the_rate_are_refused_one_by_one() {
+    let mut session = Session::limited(|options| options.per_connection.commands = Some(Rate::new(10, 3)));
+    let batch = json!([{"type": "ping"}, {"type": "ping"}, {"type": "ping"}, {"type": "ping", "id": 4}]);
+    let (steps, events) = session.steps(&batch.to_string());
+    assert!(steps.iter().all(|step| matches!(step, Step::Answered)), "{steps:?}");
+    assert_eq!(events[2]["type"], "pong");
+    assert_eq!(events[3]["id"], 4);
+    expect_limited(&events[3], "command rate exceeded", 100);
+    session.now.0 += 100_000_000;
+    assert_eq!(session.answer(&json!({"type": "ping"}))["type"], "pong");
+}
+
+#[test]
+fn a_list_of_topics_weighs_as_many_commands() {
+    let mut session = Session::limited(|options| options.per_connection.commands = Some(Rate::new(10, 5)));
+    session.asks(&json!({"type": "subscribe", "id": 1, "topics": ["a", "b", "c"]}));
+    let error = session.answer(&json!({"type": "unsubscribe", "id": 2, "topics": ["a", "b", "c"]}));
+    expect_limited(&error, "command rate exceeded", 100);
+    session.asks(&json!({"type": "unsubscribe", "id": 2, "topics": ["a", "b"]}));
+}
+
+#[test]
+fn publishes_beyond_the_rate_are_refused_and_make_no_topic() {
+    let mut session = Session::limited(|options| options.per_connection.publishes = Some(Rate::new(10, 1)));
+    let publish = |topic: &str| json!({"type": "publish", "id": 1, "topic": topic, "data": 1});
+    assert_eq!(session.answer(&publish("a"))["type"], "published");
+    let error = session.answer(&publish("b"));
+    expect_limited(&error, "publish rate exceeded", 100);
+    assert_eq!(error["topic"], "b");
+    assert!(session.broker.registry().get("b").is_none());
+    assert_eq!(session.answer(&json!({"type": "ping"}))["type"], "pong");
+}
+
+#[test]
+fn a_message_beyond_the_byte_rate_is_refused_with_all_its_commands() {
+    let mut session = Session::limited(|options| options.per_connection.bytes = Some(Rate::new(100, 100)));
+    let batch = json!([{"type": "ping", "id": 1}, {"type": "publish", "id": 2, "topic": "a", "data": "x".repeat(20)}]);
+    let length = batch.to_string().len();
+    assert!((50..=100).contains(&length));
+    let (_, events) = session.steps(&batch.to_string());
+    assert_eq!((&events[0]["type"], &events[1]["type"]), (&json!("pong"), &json!("published")));
+    let (_, events) = session.steps(&batch.to_string());
+    for event in &events {
+        expect_limited(event, "byte rate exceeded", (2 * length as u64 - 100) * 10);
+    }
+    assert_eq!(events[1]["topic"], "a");
+}
+
+#[test]
+fn a_topic_takes_so_many_publishes() {
+    let mut session = Session::limited(|options| options.publishes_per_topic = Some(Rate::new(10, 1)));
+    let publish = |topic: &str| json!({"type": "publish", "id": 1, "topic": topic, "data": 1});
+    assert_eq!(session.answer(&publish("a"))["type"], "published");
+    expect_limited(&session.answer(&publish("a")), "publish rate of that topic exceeded", 100);
+    assert_eq!(session.answer(&publish("b"))["type"], "published");
+}
+
+#[test]
+fn whoever_does_not_slow_down_is_given_up() {
+    let mut session = Session::limited(|options| {
+        options.per_connection.commands = Some(Rate::new(1, 1));
+        options.refusals_per_connection = Some(Rate::new(1, 3));
+    });
+    session.answer(&json!({"type": "ping"}));
+    for _ in 0..3 {
+        // However many of a batch are refused, they are one.
+        let batch = json!([{"type": "ping"}, {"type": "ping"}, {"type": "publish"}]);
+        let (steps, _) = session.steps(&batch.to_string());
+        assert!(steps.iter().all(|step| matches!(step, Step::Answered)), "{steps:?}");
+    }
+    let (steps, events) = session.steps("malformed");
+    assert!(matches!(steps[..], [Step::TooFast]), "{steps:?} {events:?}");
+}
+
+#[test]
+fn malformed_commands_weigh_as_much_as_others() {
+    let mut session = Session::limited(|options| options.per_connection.commands = Some(Rate::new(1, 2)));
+    let (_, events) = session.steps("malformed");
+    assert_eq!(events[0]["code"], "bad_request");
+    session.answer(&json!({"type": "ping"}));
+    expect_limited(&session.answer(&json!({"type": "ping"})), "command rate exceeded", 1_000);
 }

@@ -19,6 +19,7 @@ mod handshake;
 mod http;
 mod http_api;
 mod lifecycle;
+mod limits;
 mod origin;
 mod presence;
 mod raw;

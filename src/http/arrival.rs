@@ -1,0 +1,122 @@
+//! Where requests come from, and whether they are too many.
+
+use std::net::IpAddr;
+
+use http::header::CONNECTION;
+use http::{HeaderValue, Request, Response, StatusCode};
+
+use super::reply::{self, Body};
+use super::service::Service;
+use crate::gate::Denied;
+use crate::limits::{Arrival, Client, Excess, Meters, PeerAddr};
+use crate::protocol::{Encoding, ErrorCode};
+
+/// A connection that our own acceptor has taken.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Arrived {
+    peer: IpAddr,
+    arrival: Arrival,
+}
+
+/// Why nothing that somebody asks is looked at.
+#[derive(Clone, Copy, Debug)]
+pub(super) enum Unwelcome {
+    /// Nobody from there is served.
+    Network,
+    /// There are too many from there.
+    Often(Excess),
+}
+
+impl Unwelcome {
+    pub(super) fn answer(self) -> Response<Body> {
+        match self {
+            Unwelcome::Network => {
+                let message = "requests from that address are not served";
+                reply::error(StatusCode::FORBIDDEN, ErrorCode::Forbidden, message)
+            }
+            Unwelcome::Often(excess) => refuse(excess),
+        }
+    }
+}
+
+impl Service {
+    /// The same service for one connection, for hosts that accept connections themselves: it knows the
+    /// peer's address without a [`PeerAddr`] in each request.
+    ///
+    /// The connection counts as an attempt at once, where it cannot be somebody else's: not if the peer is
+    /// a trusted proxy. `None` if the address has tried too often and been told so too often: hang up.
+    ///
+    /// # Examples
+    ///
+    /// ```no_run
+    /// use fanfare::{Broker, Service};
+    /// use hyper::server::conn::http1;
+    /// use hyper_util::rt::TokioIo;
+    ///
+    /// # async fn serve(listener: tokio::net::TcpListener) -> std::io::Result<()> {
+    /// let service = Service::new(Broker::new());
+    /// loop {
+    ///     let (stream, peer) = listener.accept().await?;
+    ///     if let Some(service) = service.for_peer(peer.ip()) {
+    ///         tokio::spawn(http1::Builder::new().serve_connection(TokioIo::new(stream), service).with_upgrades());
+    ///     }
+    /// }
+    /// # }
+    /// ```
+    #[must_use]
+    pub fn for_peer(&self, peer: IpAddr) -> Option<Service> {
+        let limits = &self.shared.limits;
+        let arrival = limits.arrive(peer, limits.now());
+        let arrived = Service { arrival: Some(Arrived { peer, arrival }), ..self.clone() };
+        (arrival != Arrival::Flood).then_some(arrived)
+    }
+
+    /// Whom the request counts for, unless it is refused for that.
+    pub(super) fn sender<B>(&self, request: &Request<B>) -> Result<Client, Unwelcome> {
+        let limits = &self.shared.limits;
+        let peer = match self.arrival {
+            Some(Arrived { peer, .. }) => Some(peer),
+            None => request.extensions().get().map(|PeerAddr(peer)| *peer),
+        };
+        let client = limits.client(peer, request.headers());
+        if !limits.serves(&client) {
+            return Err(Unwelcome::Network);
+        }
+        match self.arrival {
+            Some(Arrived { arrival: Arrival::Refused(excess), .. }) => Err(Unwelcome::Often(excess)),
+            _ => Ok(client),
+        }
+    }
+
+    /// Counts an attempt to connect, unless the acceptor has.
+    pub(super) fn attempt(&self, client: &Client) -> Result<(), Excess> {
+        let limits = &self.shared.limits;
+        match self.arrival {
+            Some(Arrived { arrival: Arrival::Admitted, .. }) => Ok(()),
+            _ => limits.attempt(client, limits.now()),
+        }
+    }
+
+    /// Counts a call of the API, and gives what its content is metered with.
+    pub(super) fn meter(&self, path: &str, client: &Client) -> Result<Option<Meters>, Excess> {
+        if !path.starts_with("/v1/") {
+            return Ok(None);
+        }
+        let limits = &self.shared.limits;
+        let now = limits.now();
+        let meters = limits.request(client, now);
+        if let Some(meters) = &meters {
+            meters.command(1, now)?;
+        }
+        Ok(meters)
+    }
+}
+
+/// 429, and when to come back.
+pub(super) fn refuse(excess: Excess) -> Response<Body> {
+    let Denied { code, message, retry_after_ms } = excess.into();
+    let mut response = reply::failure(StatusCode::TOO_MANY_REQUESTS, Encoding::Json, code, &message, retry_after_ms);
+    // Another attempt on the same connection would cost as much as a new one, and be refused as well.
+    response.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));
+    response
+}

@@ -1,0 +1,171 @@
+//! What one connection or request has used of its limits.
+
+use std::hash::BuildHasher;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::Duration;
+
+use super::options::Rates;
+use super::rate::{Meter, Moment, Rate};
+use super::{Excess, Limit, Limits};
+
+/// What an address has used. Everything of it that is connected holds this.
+#[derive(Debug)]
+pub(super) struct AddressMeters {
+    connections: AtomicUsize,
+    pub(super) attempts: Meter,
+    /// Attempts that were refused with an answer.
+    pub(super) refusals: Meter,
+    sent: SentMeters,
+}
+
+/// What somebody has sent.
+#[derive(Debug)]
+struct SentMeters {
+    commands: Meter,
+    publishes: Meter,
+    bytes: Meter,
+}
+
+/// What a connection has used by itself.
+#[derive(Debug)]
+struct OwnMeters {
+    sent: SentMeters,
+    /// Messages that were refused for a rate.
+    refusals: Meter,
+}
+
+/// The meters of one connection, or of one HTTP request.
+///
+/// A connection asks its own first: one that is refused for what it does alone uses up nothing of its
+/// address's.
+#[derive(Debug)]
+pub(crate) struct Meters {
+    limits: Arc<Limits>,
+    own: Option<OwnMeters>,
+    address: Option<Arc<AddressMeters>>,
+    /// Whether it counts among its address's connections.
+    has_seat: bool,
+    /// The message that is being carried out was too much by itself.
+    message: Result<(), Excess>,
+    /// A refusal of that message has been counted.
+    is_refused: bool,
+}
+
+impl AddressMeters {
+    pub(super) fn new(attempts: Option<Rate>, rates: Rates) -> Self {
+        AddressMeters {
+            connections: AtomicUsize::new(0),
+            attempts: Meter::new(attempts),
+            refusals: Meter::new(attempts),
+            sent: SentMeters::new(rates),
+        }
+    }
+
+    /// Takes one of so many places, if one is free.
+    pub(super) fn sit_down(&self, places: usize) -> bool {
+        let one_more = |taken: usize| (taken < places).then_some(taken + 1);
+        self.connections.fetch_update(Ordering::Relaxed, Ordering::Relaxed, one_more).is_ok()
+    }
+
+    fn get_up(&self) {
+        self.connections.fetch_sub(1, Ordering::Relaxed);
+    }
+}
+
+impl SentMeters {
+    fn new(rates: Rates) -> Self {
+        SentMeters {
+            commands: Meter::new(rates.commands),
+            publishes: Meter::new(rates.publishes),
+            bytes: Meter::new(rates.bytes),
+        }
+    }
+
+    fn take(&self, limit: Limit, count: u32, now: Moment) -> Result<(), Duration> {
+        match limit {
+            Limit::Commands => self.commands.take(count, now),
+            Limit::Publishes => self.publishes.take(count, now),
+            Limit::Bytes => self.bytes.take(count, now),
+            Limit::Attempts | Limit::Connections | Limit::Topic => Ok(()),
+        }
+    }
+}
+
+impl Meters {
+    /// With the meters of the address, if there is one, and whether it has sat down there.
+    pub(super) fn of_connection(limits: Arc<Limits>, address: Option<(Arc<AddressMeters>, bool)>) -> Self {
+        let options = &limits.options;
+        let own = OwnMeters {
+            sent: SentMeters::new(options.per_connection),
+            refusals: Meter::new(options.refusals_per_connection),
+        };
+        let (address, has_seat) = address.map_or((None, false), |(address, has_seat)| (Some(address), has_seat));
+        Meters { limits, own: Some(own), address, has_seat, message: Ok(()), is_refused: false }
+    }
+
+    pub(super) fn of_request(limits: Arc<Limits>, address: Arc<AddressMeters>) -> Self {
+        Meters { limits, own: None, address: Some(address), has_seat: false, message: Ok(()), is_refused: false }
+    }
+
+    pub(crate) fn now(&self) -> Moment {
+        self.limits.now()
+    }
+
+    /// A message of so many bytes has come. If that is too much, all the commands in it
+    /// are.
+    pub(crate) fn message(&mut self, bytes: usize, now: Moment) {
+        self.is_refused = false;
+        self.message = self.take(Limit::Bytes, u32::try_from(bytes).unwrap_or(u32::MAX), now);
+    }
+
+    /// Counts the body of a request.
+    pub(crate) fn body(&mut self, bytes: usize) -> Result<(), Excess> {
+        self.message(bytes, self.now());
+        self.message
+    }
+
+    /// Counts a command that asks for `weight` things.
+    pub(crate) fn command(&self, weight: usize, now: Moment) -> Result<(), Excess> {
+        self.message?;
+        self.take(Limit::Commands, u32::try_from(weight).unwrap_or(u32::MAX), now)
+    }
+
+    /// Counts a publish to that topic.
+    pub(crate) fn publish(&self, topic: &str, now: Moment) -> Result<(), Excess> {
+        self.take(Limit::Publishes, 1, now)?;
+        let limits = &self.limits;
+        if limits.options.publishes_per_topic.is_none() {
+            return Ok(());
+        }
+        let (meter, _) = limits.topics.of(limits.topic_hasher.hash_one(topic), now);
+        meter.take(1, now).map_err(|wait| limits.excess(Limit::Topic, wait))
+    }
+
+    /// A command has been refused. Whether the connection is to be closed for it, as it has gone on like this
+    /// through too many messages.
+    pub(crate) fn refuse(&mut self, now: Moment) -> bool {
+        let Some(own) = self.own.as_ref().filter(|_| !self.is_refused) else { return false };
+        self.is_refused = true;
+        let ends = own.refusals.take(1, now).is_err();
+        if ends {
+            self.limits.closed.fetch_add(1, Ordering::Relaxed);
+        }
+        ends
+    }
+
+    fn take(&self, limit: Limit, count: u32, now: Moment) -> Result<(), Excess> {
+        let own = self.own.as_ref().map_or(Ok(()), |own| own.sent.take(limit, count, now));
+        let both =
+            own.and_then(|()| self.address.as_ref().map_or(Ok(()), |address| address.sent.take(limit, count, now)));
+        both.map_err(|wait| self.limits.excess(limit, wait))
+    }
+}
+
+impl Drop for Meters {
+    fn drop(&mut self) {
+        if let Some(address) = self.address.as_ref().filter(|_| self.has_seat) {
+            address.get_up();
+        }
+    }
+}

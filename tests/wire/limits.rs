@@ -1,0 +1,222 @@
+//! Limits per connection and address, and whose address counts. The defaults exempt this machine, so each
+//! server here is told not to, or the address comes from a header.
+
+use std::thread::sleep;
+use std::time::{Duration, Instant};
+
+use serde_json::json;
+
+use crate::PATIENCE;
+use crate::client::Client;
+use crate::http::{Reply, get, publish, request};
+use crate::raw::{CLOSE, HANDSHAKE, Raw, TEXT};
+use crate::server::Server;
+
+/// A server that exempts nobody, with settings.
+fn strict(settings: &[(&str, &str)]) -> Server {
+    Server::with(&[settings, &[("limits.exempt", "")]].concat())
+}
+
+/// Asks for a WebSocket with these header lines, and gives the answer's head.
+fn knock(server: &Server, lines: &str) -> (Raw, Reply) {
+    let mut raw = Raw::dial(server);
+    raw.write(HANDSHAKE.replace("Host: localhost\r\n", &format!("Host: localhost\r\n{lines}")).as_bytes());
+    let reply = raw.reply();
+    (raw, reply)
+}
+
+/// The handshake is refused with 429, to come back after so many seconds at most.
+#[track_caller]
+fn expect_too_many(server: &Server, lines: &str, seconds_max: u64) {
+    let (mut raw, reply) = knock(server, lines);
+    assert_eq!(reply.status, 429);
+    let seconds: u64 = reply.header("retry-after").and_then(|value| value.parse().ok()).expect("whole seconds");
+    assert!((1..=seconds_max).contains(&seconds), "{seconds}");
+    let body: serde_json::Value = serde_json::from_slice(&raw.expect_end()).expect("a body of JSON");
+    assert_eq!(body["error"]["code"], "rate_limited");
+    assert!(body["error"]["retry_after_ms"].as_u64().is_some_and(|ms| ms.div_ceil(1_000) == seconds), "{body}");
+}
+
+fn metric(server: &Server, name: &str) -> u64 {
+    let reply = get(server, "/metrics");
+    let value = reply.text().lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(' '));
+    value.and_then(|value| value.parse().ok()).unwrap_or_else(|| panic!("{name}: {}", reply.text()))
+}
+
+#[test]
+fn an_address_has_so_many_connections() {
+    let server = strict(&[("limits.connections_per_address", "2")]);
+    let (first, _second) = (Client::json(&server), Client::json(&server));
+    expect_too_many(&server, "", 60);
+    assert_eq!(metric(&server, "fanfare_limited_connections_total"), 1);
+    // A place that is given up is free soon after.
+    drop(first);
+    let begin = Instant::now();
+    while knock(&server, "").1.status != 101 {
+        assert!(begin.elapsed() < PATIENCE);
+        sleep(Duration::from_millis(200));
+    }
+}
+
+#[test]
+fn an_address_may_try_so_often() {
+    let server = strict(&[("limits.attempts_per_address", "1/s burst 3")]);
+    let connected: Vec<Raw> = (0..3).map(|_| Raw::connect(&server)).collect();
+    expect_too_many(&server, "", 1);
+    // Another one may, and whoever is connected stays so.
+    assert_eq!(connected.len(), 3);
+    sleep(Duration::from_millis(1_100));
+    assert_eq!(knock(&server, "").1.status, 101);
+}
+
+#[test]
+fn commands_publishes_and_bytes_have_rates() {
+    let cases = [
+        ("limits.commands_per_connection", "1/s burst 2", "fanfare_limited_commands_total"),
+        ("limits.commands_per_address", "1/s burst 2", "fanfare_limited_commands_total"),
+        ("limits.publishes_per_connection", "1/s burst 2", "fanfare_limited_publishes_total"),
+        ("limits.publishes_per_address", "1/s burst 2", "fanfare_limited_publishes_total"),
+        ("limits.publishes_per_topic", "1/s burst 2", "fanfare_limited_topics_total"),
+        ("limits.bytes_per_connection", "60/s burst 120", "fanfare_limited_bytes_total"),
+        ("limits.bytes_per_address", "60/s burst 120", "fanfare_limited_bytes_total"),
+    ];
+    for (setting, rate, counter) in cases {
+        let server = strict(&[(setting, rate)]);
+        let mut client = Client::json(&server);
+        let command = json!({"type": "publish", "id": 1, "topic": "a", "data": 1});
+        assert!((40..=60).contains(&command.to_string().len()));
+        for _ in 0..2 {
+            client.send(command.clone());
+            assert_eq!(client.recv()["type"], "published", "{setting}");
+        }
+        // Sent at once, so that at most one more has become due.
+        (0..2).for_each(|_| client.send(command.clone()));
+        client.recv();
+        let error = client.recv();
+        assert_eq!(
+            (&error["code"], &error["id"], &error["topic"]),
+            (&json!("rate_limited"), &json!(1), &json!("a")),
+            "{setting}"
+        );
+        let ms = error["retry_after_ms"].as_u64().expect("a time to come back");
+        assert!((1..=1_000).contains(&ms), "{setting}: {ms}");
+        assert!(metric(&server, counter) >= 1, "{setting}");
+        // Who waits as long as it was told gets through.
+        sleep(Duration::from_millis(ms));
+        client.send(command.clone());
+        assert_eq!(client.recv()["type"], "published", "{setting}");
+    }
+}
+
+#[test]
+fn whoever_goes_on_and_on_is_closed_with_4429() {
+    let server =
+        strict(&[("limits.commands_per_connection", "1/s burst 1"), ("limits.refusals_per_connection", "1/s burst 5")]);
+    let mut raw = Raw::connect(&server);
+    let mut honest = Client::json(&server);
+    for _ in 0..50 {
+        raw.try_write(&crate::raw::frame(TEXT, br#"{"type":"ping"}"#));
+    }
+    let mut refused = 0;
+    let code = loop {
+        match raw.frame() {
+            Some((TEXT, event)) => refused += u32::from(String::from_utf8_lossy(&event).contains("rate_limited")),
+            Some((CLOSE, payload)) => break u16::from_be_bytes([payload[0], payload[1]]),
+            other => panic!("a close was expected, not {other:?}"),
+        }
+    };
+    assert_eq!(code, 4429);
+    assert!((5..50).contains(&refused), "{refused}");
+    assert_eq!(metric(&server, "fanfare_closed_limited_total"), 1);
+    honest.send(json!({"type": "ping", "id": 1}));
+    assert_eq!(honest.recv()["type"], "pong");
+}
+
+#[test]
+fn publishes_over_http_count_like_others() {
+    let server = strict(&[("limits.publishes_per_address", "1/s burst 3")]);
+    let mut client = Client::json(&server);
+    assert_eq!(client.publish("a", json!(1)), 1);
+    let body = json!({"topic": "a", "data": 1});
+    assert_eq!(publish(&server, &body).status, 200);
+    let messages = json!({"messages": [body, body, body]});
+    let results = publish(&server, &messages).json();
+    let codes: Vec<_> =
+        results["results"].as_array().expect("results").iter().map(|result| result["error"]["code"].as_str()).collect();
+    assert_eq!((codes[0], codes[2]), (None, Some("rate_limited")), "{results}");
+    let refused = publish(&server, &body);
+    refused.expect_error(429, "rate_limited");
+    assert_eq!(refused.header("retry-after"), Some("1"));
+    assert!(refused.json()["error"]["retry_after_ms"].as_u64().is_some_and(|ms| (1..=1_000).contains(&ms)));
+}
+
+#[test]
+fn calls_of_the_api_count_as_commands() {
+    let server = strict(&[("limits.commands_per_address", "1/s burst 2")]);
+    let status = || get(&server, "/v1/topics").status;
+    assert_eq!((status(), status()), (200, 200));
+    // At most one more has become due.
+    assert!((0..2).any(|_| status() == 429));
+    assert_eq!(get(&server, "/healthz").status, 200);
+}
+
+#[test]
+fn this_machine_is_exempt_unless_it_speaks_for_others() {
+    let server =
+        Server::with(&[("limits.connections_per_address", "1"), ("limits.commands_per_connection", "1/s burst 1")]);
+    let mut clients = [Client::json(&server), Client::json(&server)];
+    for client in &mut clients {
+        for _ in 0..10 {
+            client.send(json!({"type": "ping"}));
+            assert_eq!(client.recv()["type"], "pong");
+        }
+    }
+    for lines in ["X-Forwarded-For: 192.0.2.1\r\n", "Forwarded: for=192.0.2.2\r\n"] {
+        let (raw, reply) = knock(&server, lines);
+        assert_eq!(reply.status, 101);
+        // It is not believed either: both are the same proxy's.
+        for lines in ["X-Forwarded-For: 192.0.2.3\r\n", "Forwarded: for=192.0.2.4\r\n"] {
+            expect_too_many(&server, lines, 60);
+        }
+        drop(raw);
+        let begin = Instant::now();
+        while metric(&server, "fanfare_connections") > 2 {
+            assert!(begin.elapsed() < PATIENCE);
+            sleep(Duration::from_millis(20));
+        }
+    }
+}
+
+#[test]
+fn clients_of_a_trusted_proxy_are_told_apart() {
+    let server = Server::with(&[("server.trusted_proxies", "127.0.0.1"), ("limits.connections_per_address", "1")]);
+    let _one = knock(&server, "X-Forwarded-For: 203.0.113.9, 192.0.2.1\r\n");
+    expect_too_many(&server, "X-Forwarded-For: 198.51.100.7, 192.0.2.1\r\n", 60);
+    expect_too_many(&server, "Forwarded: for=\"192.0.2.1:4711\"\r\n", 60);
+    for lines in [
+        "X-Forwarded-For: 192.0.2.1, 192.0.2.2\r\n",
+        "Forwarded: for=192.0.2.1\r\nForwarded: for=\"[2001:db8::1]\"\r\n",
+        "X-Forwarded-For: 2001:db8:0:1::1\r\n",
+    ] {
+        let (_raw, reply) = knock(&server, lines);
+        assert_eq!(reply.status, 101, "{lines}");
+    }
+    let _six = knock(&server, "X-Forwarded-For: 2001:db8:1::1\r\n");
+    expect_too_many(&server, "X-Forwarded-For: 2001:db8:1::2\r\n", 60);
+}
+
+#[test]
+fn networks_are_served_or_not() {
+    let behind = |lists: &[(&str, &str)]| Server::with(&[lists, &[("server.trusted_proxies", "127.0.0.1")]].concat());
+    let status = |server: &Server, address: &str| {
+        request(server, "GET", "/v1/topics", &[("X-Forwarded-For", address)], b"").status
+    };
+    let server = behind(&[("server.deny", "192.0.2.0/24")]);
+    assert_eq!((status(&server, "192.0.2.1"), status(&server, "192.0.3.1")), (403, 200));
+    let (_, reply) = knock(&server, "X-Forwarded-For: 192.0.2.1\r\n");
+    assert_eq!(reply.status, 403);
+    assert_eq!(metric(&server, "fanfare_denied_total"), 2);
+    let server = behind(&[("server.allow", "192.0.2.0/24, 127.0.0.1"), ("server.deny", "192.0.2.9")]);
+    assert_eq!((status(&server, "192.0.2.1"), status(&server, "192.0.2.9"), status(&server, "::1")), (200, 403, 403));
+    assert_eq!(get(&server, "/v1/topics").status, 200);
+}
