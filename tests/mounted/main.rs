@@ -5,6 +5,7 @@
 
 mod client;
 mod drain;
+mod limits;
 mod memory;
 mod prefix;
 mod runtimes;

@@ -19,11 +19,14 @@ fn kilobyte() -> String {
     "x".repeat(1_000)
 }
 
-/// A service whose topics keep so many messages, whatever they weigh.
+/// A service whose topics keep so many messages, whatever they weigh, and whose clients may send as fast as
+/// they can.
 fn service(entries: usize) -> (Broker, Service) {
     let history = History { entries, bytes: usize::MAX, ..History::default() };
     let broker = Broker::builder().history(history).build();
-    (broker.clone(), Service::builder(broker).shards(1).build())
+    let builder = Service::builder(broker.clone()).shards(1).commands_per_connection(None);
+    let builder = builder.publishes_per_connection(None).publishes_per_topic(None).bytes_per_connection(None);
+    (broker, builder.build())
 }
 
 #[tokio::test(start_paused = true)]

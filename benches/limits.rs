@@ -1,0 +1,3 @@
+//! What limits cost: per command, and per address that is metered.
+
+use std::alloc::{GlobalAlloc, Layout, System};
