@@ -124,20 +124,19 @@ async fn rates_hold_for_connections_whose_address_nobody_tells() {
     for (message, builder) in cases {
         let mut client = Client::connect(&builder.refusals_per_connection(None).build()).await;
         let command = json!({"type": "publish", "id": 1, "topic": "a", "data": 1});
+        // Both at once: the second has become due only if the machine stands still in between.
         client.send(command.clone()).await;
+        client.send(command).await;
         client.expect("published").await;
-        for _ in 0..100 {
-            client.send(command.clone()).await;
-            assert_eq!(client.expect("error").await["message"], message);
-        }
+        assert_eq!(client.expect("error").await["message"], message);
     }
     let mut client =
         Client::connect(&builder().commands_per_connection(once).refusals_per_connection(once).build()).await;
-    client.send(json!({"type": "ping"})).await;
+    for _ in 0..3 {
+        client.send(json!({"type": "ping"})).await;
+    }
     client.expect("pong").await;
-    client.send(json!({"type": "ping"})).await;
     client.expect("error").await;
-    client.send(json!({"type": "ping"})).await;
     client.expect("error").await;
     assert_eq!(client.expect("goodbye").await["code"], 4429);
     client.expect_close(4429).await;

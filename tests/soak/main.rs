@@ -45,7 +45,13 @@ async fn nothing_is_lost_repeated_or_kept_while_a_thousand_come_and_go() {
     raise_descriptors();
     let broker =
         Broker::builder().history(History { entries: 64, age_ms: 500, ..History::default() }).linger_ms(100).build();
-    let service = Service::new(broker.clone());
+    // Guests send as fast as they can.
+    let service = Service::builder(broker.clone())
+        .commands_per_connection(None)
+        .publishes_per_connection(None)
+        .bytes_per_connection(None)
+        .publishes_per_topic(None)
+        .build();
     let listener = TcpListener::bind("127.0.0.1:0").await.expect("a port");
     let address = listener.local_addr().expect("an address");
     let router = Router::new().fallback_service(service.clone());
