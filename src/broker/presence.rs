@@ -29,7 +29,7 @@ pub(crate) const LISTED_MAX: usize = 1_000;
 const DIFFS_KEPT: usize = 64;
 
 /// What a member says of itself, and what is known of it.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Introduction {
     /// Who it is, proven.
     pub(crate) subject: Option<Arc<str>>,
@@ -87,7 +87,8 @@ pub(crate) struct Snapshot {
 }
 
 impl Presence {
-    /// A connection becomes a member of a topic that may have `members_max`. True if that made a version.
+    /// A connection becomes a member of a topic that may have `members_max`, or says something else of
+    /// itself. True if that made a version.
     pub(crate) fn join(
         &self,
         connection: ConnectionId,
@@ -96,9 +97,12 @@ impl Presence {
         now_ms: u64,
     ) -> Result<bool, TooManyMembers> {
         let mut state = self.lock();
-        let known = state.is_member(connection);
-        if !known && state.count() >= members_max {
-            return Err(TooManyMembers);
+        match state.member(connection) {
+            // It says again what it said.
+            Some(known) if known.introduction == introduction => return Ok(false),
+            Some(_) => {}
+            None if state.count() >= members_max => return Err(TooManyMembers),
+            None => {}
         }
         let member = Member { connection: connection.to_string(), introduction };
         state.changes.insert(connection, Some(Arc::new(member)));
@@ -145,10 +149,11 @@ impl Presence {
 }
 
 impl State {
-    fn is_member(&self, connection: ConnectionId) -> bool {
+    /// The member as it will be with the next version.
+    fn member(&self, connection: ConnectionId) -> Option<&Arc<Member>> {
         match self.changes.get(&connection) {
-            Some(change) => change.is_some(),
-            None => self.members.contains_key(&connection),
+            Some(change) => change.as_ref(),
+            None => self.members.get(&connection),
         }
     }
 
@@ -324,8 +329,8 @@ mod tests {
     #[test]
     fn who_missed_too_many_differences_has_to_ask_anew() {
         let presence = Presence::default();
-        for number in 0..200 {
-            join(&presence, 1, number);
+        for number in 0..200_u64 {
+            presence.join(ConnectionId(1), introduction(&number.to_string()), MAX, number).expect("there is room");
         }
         assert!(presence.since(199).is_some_and(|diffs| diffs.len() == 1));
         assert!(presence.since(200).is_some_and(|diffs| diffs.is_empty()));

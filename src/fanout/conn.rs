@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use super::link::Link;
 use super::stalled::Stalled;
+use crate::broker::{ConnectionId, Topic};
 use crate::protocol::Event;
 use crate::ws;
 
@@ -17,6 +18,8 @@ pub(super) struct Conn {
     pub(super) pieces: Vec<u32>,
     /// Set while the socket does not take all there is. Then `pieces` is empty.
     pub(super) stalled: Option<Box<Stalled>>,
+    /// The place of another connection that it has taken.
+    pub(super) heir: Option<Box<Heir>>,
     /// What it subscribes to, each with its place in the list of members there.
     pub(super) subs: Vec<Sub>,
     /// The last run that was staged here: a connection that several lists name gets it once.
@@ -31,6 +34,15 @@ pub(super) struct Conn {
     pub(super) pinged: Option<u32>,
 }
 
+/// What a connection has taken over from another one.
+#[derive(Debug)]
+pub(super) struct Heir {
+    /// What it is called as a member.
+    pub(super) member: ConnectionId,
+    /// Topics in which it is one and that it has not subscribed to yet.
+    pub(super) topics: Vec<Arc<Topic>>,
+}
+
 /// One subscription of a connection.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Sub {
@@ -39,6 +51,16 @@ pub(super) struct Sub {
     pub(super) place: u32,
     /// Whether it is told who is there.
     pub(super) watches: bool,
+}
+
+impl Sub {
+    /// The topic of which it is told who is there; from now on it is not.
+    pub(super) fn take_watched(&mut self) -> Option<u32> {
+        match self.to {
+            List::Topic(slot) if std::mem::take(&mut self.watches) => Some(slot),
+            _ => None,
+        }
+    }
 }
 
 /// Which list of members, by its number in the shard.
@@ -63,6 +85,7 @@ impl Conn {
             lane: Vec::new(),
             pieces: Vec::new(),
             stalled: None,
+            heir: None,
             subs: Vec::new(),
             stamp: 0,
             touched: false,
@@ -70,6 +93,11 @@ impl Conn {
             sent: tick,
             pinged: None,
         }
+    }
+
+    /// What it is called as a member of a topic.
+    pub(super) fn member(&self) -> ConnectionId {
+        self.heir.as_ref().map_or(self.link.id, |heir| heir.member)
     }
 
     /// Puts an event of the shard's own into the lane.

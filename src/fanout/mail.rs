@@ -5,7 +5,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use super::link::Link;
 use super::stats::Stats;
-use crate::broker::{Behind, Inbox, Introduction};
+use crate::broker::{Behind, ConnectionId, Inbox, Introduction, Topic};
 use crate::protocol::{CloseCode, Filter, Id, Since};
 
 /// The door of one shard.
@@ -50,8 +50,38 @@ pub(crate) enum What {
     Writable,
     /// Send what is left and a close frame, then no more. With `goodbye` the event comes first.
     Close { code: CloseCode, reason: &'static str, goodbye: Option<Goodbye> },
+    /// Another connection takes this one's place.
+    HandOver(HandOver),
+    /// It takes the place of a member of these topics. Counted in `Link::done`.
+    Inherit(ConnectionId, Vec<Arc<Topic>>),
     /// The session is over, forget it.
     Gone,
+}
+
+/// A connection that takes another one's place. It is told what it inherits, nothing if this is dropped.
+#[derive(Debug)]
+pub(crate) struct HandOver {
+    to: Arc<Link>,
+    mailbox: Arc<Mailbox>,
+    inherits: Option<(ConnectionId, Vec<Arc<Topic>>)>,
+}
+
+impl HandOver {
+    pub(crate) fn new(to: &Arc<Link>, mailbox: &Arc<Mailbox>) -> Self {
+        HandOver { to: Arc::clone(to), mailbox: Arc::clone(mailbox), inherits: None }
+    }
+
+    /// It takes the place of `member` in these topics.
+    pub(super) fn give(mut self, member: ConnectionId, topics: Vec<Arc<Topic>>) {
+        self.inherits = Some((member, topics));
+    }
+}
+
+impl Drop for HandOver {
+    fn drop(&mut self) {
+        let (member, topics) = self.inherits.take().unwrap_or((self.to.id, Vec::new()));
+        self.mailbox.post(&self.to, What::Inherit(member, topics));
+    }
 }
 
 /// How somebody subscribes. For a pattern there is only the default.

@@ -10,6 +10,7 @@
 mod catch_up;
 mod conn;
 mod drive;
+mod ends;
 mod follow;
 mod forms;
 pub(crate) mod headcount;
@@ -28,7 +29,7 @@ mod transport;
 
 pub(crate) use drive::Pool;
 pub(crate) use link::Link;
-pub(crate) use mail::{Asker, Goodbye, Mailbox, Start, Terms, What};
+pub(crate) use mail::{Asker, Goodbye, HandOver, Mailbox, Start, Terms, What};
 pub(crate) use shard::ShardOptions;
 pub(crate) use stats::Totals;
 pub(crate) use transport::{Pipe, Transport};

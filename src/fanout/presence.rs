@@ -6,17 +6,18 @@
 
 use std::sync::Arc;
 
-use super::conn::List;
+use super::conn::{Heir, List, Sub};
+use super::mail::{Goodbye, HandOver};
 use super::shard::Shard;
-use crate::broker::{Introduction, TooManyMembers};
-use crate::protocol::Event;
+use crate::broker::{ConnectionId, Introduction, TooManyMembers, Topic};
+use crate::protocol::{CloseCode, Event};
 use crate::ws;
 
 impl Shard {
     /// A connection becomes a member of a topic.
     pub(super) fn enter(&self, conn: u32, slot: u32, introduction: Introduction) -> Result<(), TooManyMembers> {
         let topic = &self.slots[slot].topic;
-        let id = self.conns[conn as usize].link.id;
+        let id = self.conns[conn as usize].member();
         let max = self.options.members_per_topic_max;
         if topic.presence().join(id, introduction, max, self.broker.now_ms())? {
             topic.announce();
@@ -29,8 +30,61 @@ impl Shard {
         if let Some(sub) = self.conns[conn as usize].sub_to(List::Topic(slot)) {
             self.conns[conn as usize].subs[sub].watches = true;
         }
+        if let Some(heir) = &mut self.conns[conn as usize].heir {
+            let topic = &self.slots[slot].topic;
+            heir.topics.retain(|other| !Arc::ptr_eq(other, topic));
+        }
         self.watched.insert(slot);
         self.tell_all(conn, slot);
+    }
+
+    /// Another connection takes this one's place: it stays a member under the same name, so that nobody
+    /// sees it leave and come back.
+    pub(super) fn hand_over(&mut self, conn: u32, hand_over: HandOver) {
+        let member = self.conns[conn as usize].member();
+        let watched: Vec<u32> = self.conns[conn as usize].subs.iter_mut().filter_map(Sub::take_watched).collect();
+        let mut topics: Vec<Arc<Topic>> = Vec::with_capacity(watched.len());
+        for slot in watched {
+            let of = &mut self.slots[slot];
+            of.watchers.remove(&conn);
+            if of.watchers.is_empty() {
+                self.watched.remove(&slot);
+            }
+            topics.push(Arc::clone(&of.topic));
+        }
+        topics.extend(self.conns[conn as usize].heir.take().into_iter().flat_map(|heir| heir.topics));
+        hand_over.give(member, topics);
+        let goodbye = Goodbye { reconnect_ms: None };
+        self.close(conn, CloseCode::RESUMED_ELSEWHERE, "another connection took its place", Some(goodbye));
+    }
+
+    pub(super) fn inherit(&mut self, conn: u32, member: ConnectionId, topics: Vec<Arc<Topic>>) {
+        let state = &mut self.conns[conn as usize];
+        // Where it is a member itself it stays so under its own name.
+        let is_member = state.heir.is_some() || state.subs.iter().any(|sub| sub.watches);
+        if is_member || topics.is_empty() {
+            let now_ms = self.broker.now_ms();
+            for topic in topics {
+                if topic.presence().leave(member, now_ms) {
+                    topic.announce();
+                }
+            }
+        } else {
+            state.heir = Some(Box::new(Heir { member, topics }));
+        }
+        self.conns[conn as usize].link.set_done();
+    }
+
+    /// It has ended before it subscribed to all that it inherited.
+    pub(super) fn leave_inherited(&mut self, conn: u32) {
+        let now_ms = self.broker.now_ms();
+        let state = &mut self.conns[conn as usize];
+        let Some(heir) = state.heir.take() else { return };
+        for topic in heir.topics {
+            if topic.presence().leave(heir.member, now_ms) {
+                topic.announce();
+            }
+        }
     }
 
     /// A connection is no member of a topic any more.
@@ -40,7 +94,7 @@ impl Shard {
         if of.watchers.is_empty() {
             self.watched.remove(&slot);
         }
-        if of.topic.presence().leave(self.conns[conn as usize].link.id, self.broker.now_ms()) {
+        if of.topic.presence().leave(self.conns[conn as usize].member(), self.broker.now_ms()) {
             of.topic.announce();
         }
     }

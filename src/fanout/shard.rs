@@ -12,6 +12,7 @@ use slab::Slab;
 
 use super::catch_up::{CatchUp, catch_up};
 use super::conn::Conn;
+use super::ends::finish;
 use super::follow::{Patterns, Walk};
 use super::keep_alive::Wheel;
 use super::link::Link;
@@ -22,7 +23,6 @@ use super::stalled::{Partial, Rest, Stalled};
 use crate::broker::{Broker, ConnectionId, Follower};
 use crate::protocol::{CloseCode, Event, GapReason};
 use crate::ring::Seq;
-use crate::ws;
 
 /// How many sockets a turn writes to before it gives way to the connections' reads.
 const TURN_WRITES_MAX: usize = 256;
@@ -94,12 +94,12 @@ pub(super) struct Shard {
     /// Stalled connections whose sockets take writes and that had their share of the last turn.
     catching_up: VecDeque<u32>,
     /// Connections that fell behind in too many topics.
-    too_slow: Vec<(u32, ConnectionId)>,
+    pub(super) too_slow: Vec<(u32, ConnectionId)>,
     scratch: Vec<u8>,
     mail: Vec<Mail>,
     pub(super) tick: u32,
     /// Everybody has been sent away, to return within so many milliseconds.
-    draining: Option<u64>,
+    pub(super) draining: Option<u64>,
 }
 
 impl Shard {
@@ -199,6 +199,8 @@ impl Shard {
                 What::Leave(target, asker) => self.leave(conn, &target, &asker),
                 What::Writable => self.resume(conn),
                 What::Close { code, reason, goodbye } => self.close(conn, code, reason, goodbye),
+                What::HandOver(hand_over) => self.hand_over(conn, hand_over),
+                What::Inherit(member, topics) => self.inherit(conn, member, topics),
                 What::Gone => self.remove(conn),
             }
         }
@@ -228,6 +230,7 @@ impl Shard {
             self.mailbox.stats().stalled.sub(1);
         }
         self.leave_all(conn);
+        self.leave_inherited(conn);
         let gone = self.conns.remove(conn as usize);
         gone.link.set_slot(Link::NO_SLOT);
         self.mailbox.stats().connections.sub(1);
@@ -584,95 +587,6 @@ impl Shard {
         }
         conn.link.set_broken();
     }
-
-    // Ends.
-
-    /// Sends what is left, then a goodbye if the server is the one who ends it, then the close frame.
-    pub(super) fn close(&mut self, number: u32, code: CloseCode, reason: &str, goodbye: Option<Goodbye>) {
-        self.flush(number);
-        let conn = &mut self.conns[number as usize];
-        if conn.closing {
-            return;
-        }
-        conn.closing = true;
-        conn.link.set_closing();
-        if let Some(stalled) = &mut conn.stalled {
-            stalled.forget_all(&mut self.slots);
-        }
-        if let Some(Goodbye { reconnect_ms }) = goodbye {
-            conn.say(&Event::Goodbye { code, reason, reconnect_ms });
-        }
-        conn.say_frames(|lane| ws::push_close(lane, ws::CloseCode(code.0), reason));
-        self.touch(number);
-    }
-
-    fn close_slow(&mut self) {
-        for (number, id) in std::mem::take(&mut self.too_slow) {
-            if self.conns.get(number as usize).is_some_and(|conn| conn.link.id == id && !conn.closing) {
-                self.mailbox.stats().closed_slow.add(1);
-                let goodbye = Goodbye { reconnect_ms: Some(0) };
-                self.close(number, CloseCode::SLOW, "too far behind in too many topics", Some(goodbye));
-            }
-        }
-    }
-
-    /// Says goodbye to everybody, with times to return spread evenly over `spread_ms`.
-    fn drain(&mut self, spread_ms: u64) {
-        self.draining = Some(spread_ms);
-        let numbers: Vec<u32> = self.conns.iter().map(|(number, _)| number as u32).collect();
-        let count = numbers.len() as u64;
-        for (index, number) in (0..count).zip(numbers) {
-            let goodbye = Goodbye { reconnect_ms: Some(spread_ms * index / count) };
-            self.close(number, CloseCode::SERVICE_RESTART, CloseCode::SERVICE_RESTART.reason(), Some(goodbye));
-        }
-    }
-
-    /// Lets go of a topic that nobody here follows any more, or that has been removed.
-    pub(super) fn release(&mut self, number: u32) {
-        let slot = &self.slots[number];
-        let closed = slot.topic.ring().is_closed();
-        if slot.stalled == 0 && slot.members.is_empty() && (slot.patterns.is_empty() || closed) {
-            let slot = self.slots.remove(number);
-            slot.topic.unfollow(&slot.follower, self.broker.now_ms());
-        }
-    }
-}
-
-impl Drop for Shard {
-    fn drop(&mut self) {
-        // Publishers must not wait for a shard that is no more.
-        let now_ms = self.broker.now_ms();
-        let inbox = self.mailbox.inbox();
-        self.patterns.unfollow_all(&self.broker, inbox);
-        while let Some((topic, follower)) = inbox.next() {
-            topic.unfollow(&follower, now_ms);
-        }
-        for slot in self.slots.iter() {
-            for conn in slot.watchers.keys() {
-                if slot.topic.presence().leave(self.conns[*conn as usize].link.id, now_ms) {
-                    slot.topic.announce();
-                }
-            }
-            for _ in &slot.members {
-                slot.topic.leave(now_ms);
-            }
-            slot.topic.unfollow(&slot.follower, now_ms);
-        }
-        let stats = self.mailbox.stats();
-        for (_, conn) in &self.conns {
-            conn.link.set_slot(Link::NO_SLOT);
-            conn.link.set_broken();
-            stats.connections.sub(1);
-            stats.subscriptions.sub(conn.subs.len() as u64);
-            stats.stalled.sub(u64::from(conn.stalled.is_some()));
-        }
-    }
-}
-
-/// All that was to be sent has been sent.
-fn finish(conn: &Conn) {
-    conn.link.transport().finish();
-    conn.link.set_flushed();
 }
 
 /// Writes slices in groups, until one is not taken whole.

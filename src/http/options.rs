@@ -119,6 +119,7 @@ impl ServiceBuilder {
             pool,
             session_options,
             limits: Limits::new(self.options.limits.clone()),
+            resumables: Arc::default(),
             options: self.options,
             draining: AtomicBool::new(false),
             refused: AtomicU64::new(0),

@@ -21,7 +21,7 @@ use crate::broker::Broker;
 use crate::fanout::{Pool, Totals};
 use crate::limits::{Client, Limits};
 use crate::protocol::ErrorCode;
-use crate::session::SessionOptions;
+use crate::session::{Resumables, SessionOptions};
 
 /// A broker's HTTP service: `/ws`, `/v1/…`, `/healthz`, `/readyz`, `/metrics` and the page at `/`.
 ///
@@ -58,6 +58,7 @@ pub(crate) struct Shared {
     pub(super) options: Options,
     pub(super) session_options: Arc<SessionOptions>,
     pub(super) limits: Arc<Limits>,
+    pub(super) resumables: Arc<Resumables>,
     pub(super) draining: AtomicBool,
     /// Connections refused, for want of room or while draining.
     pub(super) refused: AtomicU64,

@@ -87,6 +87,7 @@ pub(super) fn upgrade<B>(service: &Service, mut request: Request<B>, client: &Cl
         deflate,
         mailbox,
         options: Arc::clone(&shared.session_options),
+        resumables: Arc::clone(&shared.resumables),
         counted,
     };
     let upgraded = hyper::upgrade::on(&mut request);

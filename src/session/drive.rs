@@ -11,13 +11,14 @@ use tokio::io::AsyncReadExt;
 use tokio::time::{Instant, timeout, timeout_at};
 
 use super::machine::{Ask, Machine, SessionOptions, Step, Waiting};
+use super::resume::{Resumable, Resumables};
 use super::stream::Stream;
 use crate::broker::{ConnectionId, Form};
 use crate::fanout::headcount::Counted;
-use crate::fanout::{Goodbye, Link, Mailbox, Transport, What};
+use crate::fanout::{Asker, Goodbye, HandOver, Link, Mailbox, Transport, What};
 use crate::gate::{Denied, Pass};
 use crate::limits::Meters;
-use crate::protocol::{CloseCode, Encoding, Event, Filter, decode_json, decode_msgpack};
+use crate::protocol::{CloseCode, Encoding, ErrorCode, Event, Filter, decode_json, decode_msgpack};
 use crate::ws::{self, Incoming, Opcode, ReadError, ReadLimits, Reader};
 
 /// Replies that are kept together before they are handed to the shard.
@@ -42,6 +43,8 @@ pub(crate) struct Admission {
     pub(crate) deflate: Option<ws::Deflate>,
     pub(crate) mailbox: Arc<Mailbox>,
     pub(crate) options: Arc<SessionOptions>,
+    /// Where those look who take another one's place.
+    pub(crate) resumables: Arc<Resumables>,
     /// Counts the connection for as long as it lives.
     pub(crate) counted: Counted,
 }
@@ -85,6 +88,8 @@ struct Session {
     mailbox: Arc<Mailbox>,
     options: Arc<SessionOptions>,
     deflate: Option<ws::Deflate>,
+    resumables: Arc<Resumables>,
+    resumable: Resumable,
     /// Finished replies that have not been handed to the shard.
     out: Vec<u8>,
     /// Joins and leaves that the shard has been asked for. Wraps, as the shard's count does.
@@ -100,19 +105,29 @@ impl Drop for Session {
 
 impl Session {
     fn open(admission: Admission, transport: Transport) -> Self {
-        let Admission { pass, meters, id, form, deflate, mailbox, options, counted } = admission;
+        let Admission { pass, meters, id, form, deflate, mailbox, options, resumables, counted } = admission;
         let link = Arc::new(Link::new(id, form, transport));
         mailbox.post(&link, What::Open);
         let machine = Machine::new(pass, meters, id, form, &options);
-        let mut session =
-            Session { machine, link, mailbox, options, deflate, out: Vec::new(), asked: 0, _counted: counted };
+        let mut session = Session {
+            machine,
+            resumable: resumables.add(&link, &mailbox),
+            link,
+            mailbox,
+            options,
+            deflate,
+            resumables,
+            out: Vec::new(),
+            asked: 0,
+            _counted: counted,
+        };
         session.welcome();
         session
     }
 
     fn welcome(&mut self) {
         let connection = self.link.id.to_string();
-        let resume = secret();
+        let resume = self.resumable.secret.text();
         let event = Event::Welcome {
             connection: &connection,
             resume: &resume,
@@ -232,6 +247,7 @@ impl Session {
                 let reason = "rate limits passed again and again";
                 return ControlFlow::Break(End::Close(CloseCode::RATE_LIMITED, reason));
             }
+            Step::Resume(asker, secret) => self.resume(&asker, &secret.0).await,
             Step::GiveUp => {
                 return ControlFlow::Break(End::Close(CloseCode::MALFORMED, "too many malformed commands in a row"));
             }
@@ -263,6 +279,21 @@ impl Session {
             }
         }
         self.until_done().await;
+    }
+
+    /// Takes the place of another connection, whose end is the other shard's to make.
+    async fn resume(&mut self, asker: &Asker, secret: &str) {
+        let other = self.resumables.find(secret).filter(|(link, _)| link.id != self.link.id);
+        let Some((link, mailbox)) = other else {
+            let denied = Denied::new(ErrorCode::BadRequest, "no other connection has this secret any more");
+            self.machine.deny(&denied, asker.id.as_ref(), asker.index, None, &mut self.out);
+            return;
+        };
+        self.hand_over();
+        self.asked = self.asked.wrapping_add(1);
+        mailbox.post(&link, What::HandOver(HandOver::new(&self.link, &self.mailbox)));
+        self.until_done().await;
+        self.machine.say(&Event::Resumed { id: asker.id.as_ref() }, &mut self.out);
     }
 
     async fn until_done(&self) {
@@ -334,24 +365,4 @@ impl Session {
 async fn drop_all(stream: &mut Stream) {
     let mut unread = [0; 4096];
     while matches!(stream.read(&mut unread).await, Ok(count) if count > 0) {}
-}
-
-/// 128 bits that nobody can guess.
-fn secret() -> String {
-    let mut bytes = [0; 16];
-    getrandom::fill(&mut bytes).expect("the operating system gives randomness");
-    base36(u128::from_le_bytes(bytes))
-}
-
-fn base36(mut number: u128) -> String {
-    let mut digits = Vec::with_capacity(25);
-    loop {
-        digits.push(b"0123456789abcdefghijklmnopqrstuvwxyz"[(number % 36) as usize]);
-        number /= 36;
-        if number == 0 {
-            break;
-        }
-    }
-    digits.reverse();
-    digits.into_iter().map(char::from).collect()
 }

@@ -72,10 +72,21 @@ pub(super) enum Step {
     Ask(Vec<Ask>),
     /// A publish that waits for room.
     Wait(Waiting),
+    /// Another connection's place is to be taken: its secret.
+    Resume(Asker, Secrecy),
     /// Too many malformed commands.
     GiveUp,
     /// Past its rates for too long.
     TooFast,
+}
+
+/// A text that no log line may hold.
+pub(super) struct Secrecy(pub(super) String);
+
+impl std::fmt::Debug for Secrecy {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("Secrecy(..)")
+    }
 }
 
 /// One item of a subscribe or unsubscribe.
@@ -203,7 +214,11 @@ impl Machine {
                 Ok(()) => return Step::Answered,
                 Err(denied) => (denied, Some(history.topic)),
             },
-            Command::Auth(_) | Command::Resume(_) => (unavailable(), None),
+            Command::Resume(resume) => {
+                let asker = Asker { id: owned(id.as_ref()), index };
+                return Step::Resume(asker, Secrecy(resume.secret.into_owned()));
+            }
+            Command::Auth(_) => (unavailable(), None),
         };
         let (denied, topic) = denied;
         self.deny(&denied, id.as_ref(), index, topic.as_deref(), out);

@@ -6,10 +6,12 @@
 
 mod drive;
 mod machine;
+mod resume;
 mod stream;
 #[cfg(test)]
 mod tests;
 
 pub(crate) use drive::{Admission, run};
 pub(crate) use machine::SessionOptions;
+pub(crate) use resume::Resumables;
 pub(crate) use stream::Stream;

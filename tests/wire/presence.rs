@@ -104,3 +104,58 @@ fn a_topic_has_as_many_members_as_is_set() {
     assert_eq!((&error["code"], &error["topic"]), (&json!("overloaded"), &json!("room")));
     assert!(error["retry_after_ms"].is_u64());
 }
+
+#[test]
+fn a_client_takes_over_from_its_predecessor_and_nobody_sees_it_leave() {
+    let server = Server::with(&[("server.threads", "2")]);
+    let mut ana = Client::json(&server);
+    join(&mut ana, "room", &json!("ana"));
+    let mut old = Client::json(&server);
+    join(&mut old, "room", &json!("bob"));
+    assert_eq!(ana.recv()["joined"][0]["member"], "bob");
+    let mut new = Client::json(&server);
+    new.send(json!({"type": "resume", "id": 9, "resume": old.welcome["resume"]}));
+    new.expect(json!({"type": "resumed", "id": 9}));
+    let goodbye = loop {
+        let event = old.recv();
+        if event["type"] != "presence_diff" {
+            break event;
+        }
+    };
+    assert_eq!((&goodbye["type"], &goodbye["code"]), (&json!("goodbye"), &json!(4409)));
+    let presence = join(&mut new, "room", &json!("bob"));
+    assert_eq!(presence["count"], 2);
+    assert!(
+        presence["members"].as_array().expect("a list").iter().any(|member| member["connection"] == connection(&old))
+    );
+    ana.expect_quiet();
+    drop(new);
+    assert_eq!(ana.recv()["left"], json!([{"connection": connection(&old)}]));
+}
+
+#[test]
+fn a_place_is_taken_once_and_by_those_who_know_its_secret() {
+    let server = Server::start();
+    let old = Client::json(&server);
+    let mut new = Client::json(&server);
+    for secret in [json!("nonsense"), json!(""), new.welcome["resume"].clone()] {
+        new.send(json!({"type": "resume", "id": 1, "resume": secret}));
+        new.expect_error("bad_request");
+    }
+    let secret = old.welcome["resume"].clone();
+    new.send(json!([{"type": "resume", "id": 1, "resume": secret}, {"type": "ping", "id": 2}]));
+    new.expect(json!({"type": "resumed", "id": 1}));
+    new.expect(json!({"type": "pong", "id": 2}));
+    drop(old);
+    let mut late = Client::json(&server);
+    let deadline = std::time::Instant::now() + crate::PATIENCE;
+    loop {
+        late.send(json!({"type": "resume", "id": 1, "resume": secret}));
+        let event = late.recv();
+        if event["type"] == "error" {
+            assert_eq!(event["code"], "bad_request");
+            break;
+        }
+        assert!(std::time::Instant::now() < deadline, "its predecessor never ends");
+    }
+}

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use serde_json::{Value, json};
 
-use super::super::mail::{Terms, What};
+use super::super::mail::{HandOver, Terms, What};
 use super::{FAST, Peer, Rig, ShardOptions, asker};
 use crate::broker::{History, Introduction};
 use crate::protocol::{Data, Filter};
@@ -147,8 +147,8 @@ fn who_is_slow_is_told_when_it_has_caught_up() {
             rig.publish("room", "\"something that fills its socket\"");
         }
         let (bob, _) = member(&mut rig, "bob");
-        for _ in 0..changes {
-            join(&mut rig, &bob, "bob again");
+        for change in 0..changes {
+            join(&mut rig, &bob, &format!("bob again, {change}"));
         }
         let (_eve, expected) = member(&mut rig, "eve");
         rig.read_all(&mut slow);
@@ -212,4 +212,69 @@ fn members_of_a_shard_that_ends_are_gone() {
     assert_eq!(topic.presence().snapshot().count, 1);
     drop(rig);
     assert_eq!(topic.presence().snapshot().count, 0);
+}
+
+/// `to` takes the place of `from`.
+fn take_over(rig: &mut Rig, from: &Peer, to: &Peer) {
+    let hand_over = HandOver::new(&to.link, &rig.mailbox);
+    rig.post(from, What::HandOver(hand_over));
+    // The other shard, which is the same one here, has mail of it.
+    rig.turn();
+}
+
+#[test]
+fn whoever_takes_anothers_place_stays_a_member_unseen_by_the_others() {
+    let mut rig = rig(ShardOptions::default());
+    let (mut ana, mut knows) = member(&mut rig, "ana");
+    let (mut old, _) = member(&mut rig, "bob");
+    knows.take(told(&mut ana));
+    let mut new = rig.connect(FAST);
+    let done = new.link.done();
+    take_over(&mut rig, &old, &new);
+    assert_eq!(new.link.done(), done + 1);
+    old.take();
+    assert_eq!(old.closed, Some(4409));
+    rig.post(&old, What::Gone);
+    // It says the same of itself again: nothing has changed.
+    join(&mut rig, &new, "bob");
+    new.expect("subscribed");
+    assert_eq!(new.expect("presence")["members"].as_array().map(Vec::len), Some(2));
+    ana.expect_nothing();
+    rig.post(&new, What::Gone);
+    knows.take(told(&mut ana));
+    assert_eq!(knows.names(), ["ana"]);
+}
+
+#[test]
+fn what_is_inherited_ends_with_its_heir() {
+    let mut rig = rig(ShardOptions::default());
+    let (mut ana, mut knows) = member(&mut rig, "ana");
+    let (old, _) = member(&mut rig, "bob");
+    knows.take(told(&mut ana));
+    let new = rig.connect(FAST);
+    take_over(&mut rig, &old, &new);
+    rig.post(&old, What::Gone);
+    ana.expect_nothing();
+    // It never subscribed.
+    rig.post(&new, What::Gone);
+    knows.take(told(&mut ana));
+    assert_eq!(knows.names(), ["ana"]);
+}
+
+#[test]
+fn an_heir_of_nobody_is_told_so() {
+    let mut rig = rig(ShardOptions::default());
+    let gone = rig.connect(FAST);
+    rig.post(&gone, What::Gone);
+    let new = rig.connect(FAST);
+    let done = new.link.done();
+    take_over(&mut rig, &gone, &new);
+    assert_eq!(new.link.done(), done + 1);
+    // A member already keeps its own name, and the other one's place is given up.
+    let (mut ana, mut knows) = member(&mut rig, "ana");
+    let (bob, _) = member(&mut rig, "bob");
+    knows.take(told(&mut ana));
+    take_over(&mut rig, &bob, &ana);
+    knows.take(told(&mut ana));
+    assert_eq!(knows.names(), ["ana"]);
 }

@@ -1,0 +1,104 @@
+//! Connections by their secrets, for those who take their place.
+
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
+
+use foldhash::quality::RandomState;
+
+use crate::fanout::{Link, Mailbox};
+
+/// What a connection is told in its `welcome`, and nobody else: 128 bits that nobody can guess.
+#[derive(Clone, Copy, PartialEq, Eq, Hash)]
+pub(super) struct Secret(u128);
+
+/// All connections of a service.
+#[derive(Default)]
+pub(crate) struct Resumables(Mutex<BySecret>);
+
+type BySecret = HashMap<Secret, (Weak<Link>, Arc<Mailbox>), RandomState>;
+
+/// A connection that can be found by its secret for as long as this lives.
+pub(super) struct Resumable {
+    pub(super) secret: Secret,
+    all: Arc<Resumables>,
+}
+
+impl Secret {
+    fn new() -> Self {
+        let mut bytes = [0; 16];
+        getrandom::fill(&mut bytes).expect("the operating system gives randomness");
+        Secret(u128::from_le_bytes(bytes))
+    }
+
+    /// In base 36.
+    pub(super) fn text(self) -> String {
+        let mut number = self.0;
+        let mut digits = Vec::with_capacity(25);
+        loop {
+            digits.push(b"0123456789abcdefghijklmnopqrstuvwxyz"[(number % 36) as usize]);
+            number /= 36;
+            if number == 0 {
+                break;
+            }
+        }
+        digits.reverse();
+        digits.into_iter().map(char::from).collect()
+    }
+
+    fn parse(text: &str) -> Option<Self> {
+        u128::from_str_radix(text, 36).ok().map(Secret)
+    }
+}
+
+impl Resumables {
+    /// Makes a secret for a connection.
+    pub(super) fn add(self: &Arc<Self>, link: &Arc<Link>, mailbox: &Arc<Mailbox>) -> Resumable {
+        let secret = Secret::new();
+        self.lock().insert(secret, (Arc::downgrade(link), Arc::clone(mailbox)));
+        Resumable { secret, all: Arc::clone(self) }
+    }
+
+    /// The connection that was told this, if it is still there.
+    pub(super) fn find(&self, text: &str) -> Option<(Arc<Link>, Arc<Mailbox>)> {
+        let all = self.lock();
+        let (link, mailbox) = all.get(&Secret::parse(text)?)?;
+        Some((link.upgrade()?, Arc::clone(mailbox)))
+    }
+
+    fn lock(&self) -> MutexGuard<'_, BySecret> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Drop for Resumable {
+    fn drop(&mut self) {
+        let mut all = self.all.lock();
+        all.remove(&self.secret);
+        // What a crowd needed is given back once it has left.
+        if all.capacity() > 1_024 && all.len() < all.capacity() / 8 {
+            all.shrink_to_fit();
+        }
+    }
+}
+
+// By hand, so that no log line ever holds a secret.
+impl std::fmt::Debug for Resumables {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Resumables").field("connections", &self.lock().len()).finish()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_secret_is_read_as_it_was_written() {
+        for secret in [Secret(0), Secret(35), Secret(36), Secret(u128::MAX), Secret::new()] {
+            assert!(Secret::parse(&secret.text()) == Some(secret));
+        }
+        for text in ["", "-1", "z".repeat(26).as_str(), "\u{e9}"] {
+            assert!(Secret::parse(text).is_none(), "{text}");
+        }
+    }
+}
