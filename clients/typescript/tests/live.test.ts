@@ -1,0 +1,174 @@
+/**
+ * Against the real server: `FANFARE=target/debug/fanfare`. Each test has a server of its own.
+ */
+
+import { afterEach, describe, expect, test } from 'vitest';
+import { WebSocket } from 'ws';
+
+import { type Client, type ClientOptions, createClient, type SocketConstructor } from '../src/index.ts';
+import { msgpack } from '../src/msgpack.ts';
+import { binary, type Fanfare, network, serve } from './support/fanfare.ts';
+import { hear, show } from './support/setup.ts';
+
+const cleanups: (() => unknown)[] = [];
+afterEach(async () => {
+  for (const cleanup of cleanups.splice(0).reverse()) await cleanup();
+});
+
+const started = async (port?: number, ...more: string[]): Promise<Fanfare> => {
+  const server = await serve(port, ...more);
+  cleanups.push(() => server.stop());
+  return server;
+};
+
+const connected = (url: string, options: ClientOptions = {}): Client => {
+  const client = createClient(url, {
+    WebSocket: WebSocket as unknown as SocketConstructor,
+    delayMsMin: 20,
+    ...options,
+  });
+  cleanups.push(() => client.close());
+  return client;
+};
+
+const until = async (what: string, condition: () => boolean): Promise<void> => {
+  for (let waited = 0; !condition(); waited += 5) {
+    if (waited > 15_000) throw new Error(`waited for ${what}`);
+    await new Promise((resolve) => setTimeout(resolve, 5));
+  }
+};
+
+describe.skipIf(binary === undefined)('with the real server', () => {
+  test.each([
+    ['JSON', {}],
+    ['MessagePack', { encoding: msgpack }],
+  ] as const)('%s: subscribe, publish, patterns, echo, history', async (_, options) => {
+    const server = await started();
+    const [ana, bob] = [connected(server.url, options), connected(server.url)];
+    const [name, pattern] = [hear(ana, 'chat.one'), hear(ana, 'chat.*')];
+    const ready = await ana.subscribe('chat.two', () => {}).ready;
+    expect(ready).toMatchObject({ offset: 0 });
+    const data = { text: 'hällo', list: [1, -2.5, null, true], deep: { '': 'x' } };
+    expect(await bob.publish('chat.one', data)).toMatchObject({ offset: 1 });
+    expect(await ana.publish('chat.one', 'mine', { echo: false })).toMatchObject({ offset: 2 });
+    await bob.publish('chat.one', 'last');
+    const wanted = [`chat.one:1=${JSON.stringify(data)}`, 'chat.one:3="last"'];
+    await until('the messages', () => name.heard.length === 2 && pattern.heard.length === 2);
+    expect([name.heard, pattern.heard]).toEqual([wanted, wanted]);
+    const history = await ana.history('chat.one', { limit: 2 });
+    expect(history).toMatchObject({ topic: 'chat.one', offset: 3, more: true });
+    expect(history.messages.map(({ data }) => data)).toEqual(['mine', 'last']);
+    await expect(ana.publish('not valid', 1)).rejects.toMatchObject({ code: 'bad_topic', topic: 'not valid' });
+    await expect(ana.publish('$mine', 1)).rejects.toMatchObject({ code: 'forbidden' });
+    await expect(hear(ana, 'a..b').ready).rejects.toMatchObject({ code: 'bad_topic' });
+    await expect(ana.publish('a', 'x'.repeat(70_000))).rejects.toMatchObject({ code: 'too_large' });
+    expect(ana.state.status).toBe('connected');
+  });
+
+  test('binary goes through MessagePack, and is base64 in JSON', async () => {
+    const server = await started();
+    const [packed, plain] = [connected(server.url, { encoding: msgpack }), connected(server.url)];
+    const seen: unknown[] = [];
+    await packed.subscribe('a', ({ data }) => seen.push(data)).ready;
+    await plain.subscribe('a', ({ data }) => seen.push(data)).ready;
+    await packed.publish('a', new Uint8Array([1, 2]));
+    await until('both', () => seen.length === 2);
+    expect(seen).toContainEqual(new Uint8Array([1, 2]));
+    expect(seen).toContainEqual({ $bin: 'AQI=' });
+  });
+
+  test('the newest messages are replayed, also to one of several followers', async () => {
+    const server = await started();
+    const client = connected(server.url);
+    for (let data = 1; data <= 5; data++) await client.publish('a', data);
+    const early = hear(client, 'a');
+    await early.ready;
+    const late = hear(client, 'a', { last: 2 });
+    await late.ready;
+    await client.publish('a', 6);
+    await until('the newest', () => early.heard.length === 1 && late.heard.length === 3);
+    expect(late.heard).toEqual(['a:4=4', 'a:5=5', 'a:6=6']);
+    const events = client.subscribe('a', { since: { epoch: 'wrong', offset: 2 } })[Symbol.asyncIterator]();
+    expect(show((await events.next()).value as never)).toBe('gap a 1-6 epoch');
+  });
+
+  test('members see who comes and goes', async () => {
+    const server = await started();
+    const names = (client: Client, name: string) => {
+      const seen: string[] = [];
+      const room = client.subscribe('room', () => {}, {
+        presence: true,
+        member: { name },
+        onPresence: ({ members }) =>
+          seen.push(members.map(({ member }) => (member as { name: string }).name).join('+')),
+      });
+      return { seen, room };
+    };
+    const [ana, bob] = [connected(server.url), connected(server.url)];
+    const first = names(ana, 'ana');
+    await until('ana', () => first.seen.length === 1);
+    const second = names(bob, 'bob');
+    await until('both', () => first.seen.length === 2 && second.seen.length === 1);
+    second.room.unsubscribe();
+    await until('one', () => first.seen.length === 3);
+    expect(first.seen).toEqual(['ana', 'ana+bob', 'ana']);
+    expect((await bob.presence('room')).members).toHaveLength(1);
+  });
+
+  test('twenty cuts of the network, and every message comes exactly once', async () => {
+    const server = await started();
+    const between = await network(server.port);
+    cleanups.push(between.close);
+    const [client, publisher] = [connected(between.url, { delayMsMax: 50 }), connected(server.url)];
+    const { heard, ready } = hear(client, 'a');
+    await ready;
+    let published = 0;
+    for (let round = 0; round < 20; round++) {
+      for (let burst = 0; burst < 10; burst++) await publisher.publish('a', ++published);
+      between.cut();
+      for (let burst = 0; burst < 2; burst++) await publisher.publish('a', ++published);
+      if (round % 3 === 0) await until('the return', () => client.state.status === 'connected');
+    }
+    await until('everything', () => heard.length >= published);
+    expect(heard).toEqual(Array.from({ length: published }, (_, at) => `a:${at + 1}=${at + 1}`));
+  });
+
+  test('a publisher whose network is cut publishes each message once', async () => {
+    const server = await started();
+    const between = await network(server.port);
+    cleanups.push(between.close);
+    const [publisher, client] = [connected(between.url, { delayMsMax: 50 }), connected(server.url)];
+    const { heard, ready } = hear(client, 'a');
+    await ready;
+    const answers: Promise<unknown>[] = [];
+    for (let data = 1; data <= 200; data++) {
+      answers.push(publisher.publish('a', data));
+      if (data % 20 === 0) between.cut();
+      if (data % 7 === 0) await new Promise((resolve) => setTimeout(resolve, 3));
+    }
+    await Promise.all(answers);
+    await until('everything', () => heard.length >= 200);
+    const data = heard.map((each) => Number(each.split('=')[1]));
+    expect(data.toSorted((a, b) => a - b)).toEqual(Array.from({ length: 200 }, (_, at) => at + 1));
+  });
+
+  test('a restarted server begins anew: a gap says so, and a member is a member again', async () => {
+    const server = await started();
+    const client = connected(server.url, { delayMsMax: 200 });
+    const { heard, ready } = hear(client, 'a', { presence: true, member: 'ana' });
+    await ready;
+    await client.publish('a', 'old');
+    await until('the old one', () => heard.length === 1);
+    const codes: number[] = [];
+    client.on('state', (state) => state.status === 'waiting' && codes.push(state.code));
+    await server.stop('SIGTERM');
+    await until('the goodbye', () => codes.length > 0);
+    expect(codes[0]).toBe(1012);
+    const waits = client.publish('a', 'new');
+    await started(server.port);
+    expect(await waits).toMatchObject({ offset: 1 });
+    await until('the new one', () => heard.length === 3);
+    expect(heard).toEqual(['a:1="old"', 'gap a 1-0 epoch', 'a:1="new"']);
+    expect((await client.presence('a')).members).toHaveLength(1);
+  });
+});
