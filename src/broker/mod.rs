@@ -26,7 +26,7 @@ pub(crate) use inbox::{Behind, Follower, Inbox};
 pub(crate) use message::{ConnectionId, Made, Message};
 pub use options::{History, Overflow, TopicFilter, TopicRule};
 pub(crate) use pattern_tree::PatternTree;
-pub(crate) use presence::{Introduction, Snapshot, TooManyMembers};
+pub(crate) use presence::{Diff, Introduction, Snapshot, TooManyMembers};
 pub(crate) use registry::{Placed, Refused, TooManyTopics};
 pub use subscription::{Delivery, Gap, Received, SubscribeError, Subscription, Typed, TypedDelivery};
 pub(crate) use topic::{Subscriber, Topic};

@@ -126,6 +126,10 @@ impl Presence {
         self.lock().make_version(now_ms)
     }
 
+    pub(crate) fn version(&self) -> u64 {
+        self.lock().version
+    }
+
     /// All members, and which version that is.
     pub(crate) fn snapshot(&self) -> Snapshot {
         let state = self.lock();

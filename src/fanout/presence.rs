@@ -9,9 +9,22 @@ use std::sync::Arc;
 use super::conn::{Heir, List, Sub};
 use super::mail::{Goodbye, HandOver};
 use super::shard::Shard;
-use crate::broker::{ConnectionId, Introduction, TooManyMembers, Topic};
+use crate::broker::{ConnectionId, Diff, Introduction, TooManyMembers, Topic};
 use crate::protocol::{CloseCode, Event};
 use crate::ws;
+
+/// The differences after one version, asked for once: most watchers know the same one.
+#[derive(Default)]
+struct Diffs(Option<(u64, Option<Vec<Arc<Diff>>>)>);
+
+impl Diffs {
+    fn since(&mut self, known: u64, topic: &Topic) -> Option<&[Arc<Diff>]> {
+        if self.0.as_ref().is_none_or(|(version, _)| *version != known) {
+            self.0 = Some((known, topic.presence().since(known)));
+        }
+        self.0.as_ref()?.1.as_deref()
+    }
+}
 
 impl Shard {
     /// A connection becomes a member of a topic.
@@ -101,12 +114,19 @@ impl Shard {
 
     /// Tells the watchers of a topic what they have not been told.
     pub(super) fn tell_presence(&mut self, slot: u32) {
-        if self.slots[slot].watchers.is_empty() {
+        let of = &mut self.slots[slot];
+        if of.watchers.is_empty() {
             return;
         }
-        let watchers: Vec<u32> = self.slots[slot].watchers.keys().copied().collect();
+        let version = of.topic.presence().version();
+        if std::mem::replace(&mut of.told, version) == version {
+            // It was a message that marked the topic.
+            return;
+        }
+        let watchers: Vec<u32> = of.watchers.keys().copied().collect();
+        let mut diffs = Diffs::default();
         for conn in watchers {
-            self.tell(conn, slot);
+            self.tell(conn, slot, &mut diffs);
         }
     }
 
@@ -116,7 +136,7 @@ impl Shard {
         let slots: Vec<List> = subs.map(|sub| sub.to).collect();
         for list in slots {
             if let List::Topic(slot) = list {
-                self.tell(conn, slot);
+                self.tell(conn, slot, &mut Diffs::default());
             }
         }
     }
@@ -132,11 +152,11 @@ impl Shard {
         }
     }
 
-    fn tell(&mut self, conn: u32, slot: u32) {
+    fn tell(&mut self, conn: u32, slot: u32, diffs: &mut Diffs) {
         let Some(&known) = self.slots[slot].watchers.get(&conn) else { return };
         let topic = Arc::clone(&self.slots[slot].topic);
-        let diffs = topic.presence().since(known);
-        if diffs.as_ref().is_some_and(Vec::is_empty) {
+        let diffs = diffs.since(known, &topic);
+        if diffs.is_some_and(<[_]>::is_empty) {
             return;
         }
         // What is staged of the topic comes first.
@@ -150,7 +170,7 @@ impl Shard {
             return;
         };
         let form = state.link.form;
-        for diff in &diffs {
+        for diff in diffs {
             let payload = diff.payload(form.encoding(), topic.name());
             state.say_frames(|lane| ws::push(lane, form.opcode(), payload));
         }

@@ -26,6 +26,8 @@ pub(super) struct TopicSlot {
     pub(super) forms: Forms,
     /// Members of the topic that are told who comes and goes, and the version that they know.
     pub(super) watchers: HashMap<u32, u64, RandomState>,
+    /// The version that all of them have been told, but for those who are behind.
+    pub(super) told: u64,
     /// The shard's patterns that match the name.
     pub(super) patterns: Vec<u32>,
     /// How many stalled connections have a place here.
@@ -103,6 +105,7 @@ impl TopicSlots {
             members: Vec::new(),
             forms: Forms::default(),
             watchers: HashMap::default(),
+            told: 0,
             patterns: patterns(topic.name()),
             stalled: 0,
         }) as u32;
