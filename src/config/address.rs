@@ -4,18 +4,28 @@ use std::net::{IpAddr, Ipv6Addr};
 
 use super::error::Fault;
 
-/// Refuses what is not `HOST:PORT`, with an IP literal (IPv6 in brackets) or a name.
+/// The path of a Unix socket, written as `unix:/run/fanfare.sock`.
+pub(crate) fn unix_path(address: &str) -> Option<&str> {
+    address.strip_prefix("unix:")
+}
+
+/// Refuses what is neither `unix:/PATH` nor `HOST:PORT`, with an IP literal (IPv6 in brackets) or a name.
 pub(crate) fn check(address: &str) -> Result<(), Fault> {
-    match split(address) {
-        Some(_) => Ok(()),
-        None => {
-            Err(Fault::value("HOST:PORT such as 127.0.0.1:7070, [::1]:7070 or localhost:7070", format!("{address:?}")))
-        }
+    // The kernel takes paths of up to 107 bytes. A relative one would depend on where the server is started.
+    let is_path = unix_path(address).is_some_and(|path| path.starts_with('/') && path.len() < 108);
+    if is_path || split(address).is_some() {
+        Ok(())
+    } else {
+        let expected = "HOST:PORT such as 127.0.0.1:7070, [::1]:7070 or localhost:7070, or unix:/PATH";
+        Err(Fault::value(expected, format!("{address:?}")))
     }
 }
 
 /// Whether only this machine can reach an address that [`check`] lets pass.
 pub(crate) fn is_loopback(address: &str) -> bool {
+    if unix_path(address).is_some() {
+        return true;
+    }
     match split(address) {
         Some((Host::Address(ip), _)) => ip.to_canonical().is_loopback(),
         Some((Host::Name(name), _)) => name.eq_ignore_ascii_case("localhost"),
@@ -93,7 +103,9 @@ mod tests {
 
     #[test]
     fn addresses_are_host_and_port() {
-        for right in ["127.0.0.1:0", "0.0.0.0:80", "[::]:7070", "localhost:7070", "db_1.internal:65535"] {
+        for right in
+            ["127.0.0.1:0", "0.0.0.0:80", "[::]:7070", "localhost:7070", "db_1.internal:65535", "unix:/run/a.sock"]
+        {
             assert!(check(right).is_ok(), "{right}");
         }
         for wrong in [
@@ -109,6 +121,9 @@ mod tests {
             "a b:1",
             "http://a:1",
             "*:1",
+            "unix:",
+            "unix:a.sock",
+            "/run/a.sock",
         ] {
             assert!(check(wrong).is_err(), "{wrong}");
         }
@@ -116,7 +131,8 @@ mod tests {
 
     #[test]
     fn loopback_is_told_from_the_rest() {
-        for near in ["127.0.0.1:1", "127.9.9.9:1", "[::1]:1", "[::ffff:127.0.0.1]:1", "LocalHost:1"] {
+        for near in ["unix:/run/a.sock", "127.0.0.1:1", "127.9.9.9:1", "[::1]:1", "[::ffff:127.0.0.1]:1", "LocalHost:1"]
+        {
             assert!(is_loopback(near), "{near}");
         }
         for far in

@@ -23,7 +23,7 @@ use crate::broker::Overflow;
 use crate::limits::LimitOptions;
 use crate::protocol::topic::Filter;
 
-pub(crate) use address::is_loopback;
+pub(crate) use address::{is_loopback, unix_path};
 pub(crate) use error::{ConfigErrors, OpenToAll, Place, Problem};
 
 use error::Fault;
@@ -52,8 +52,10 @@ pub(crate) struct Config {
 /// `[server]`.
 #[derive(Clone, Debug, PartialEq)]
 pub(crate) struct Server {
-    /// `HOST:PORT`, one or more; port 0 is any free port.
+    /// `HOST:PORT` or `unix:/PATH`, one or more; port 0 is any free port.
     pub(crate) listen: Vec<String>,
+    /// More of those, on which a proxy introduces each connection by the PROXY protocol.
+    pub(crate) proxy_protocol: Vec<String>,
     /// Names, besides IP literals and `localhost`, that a `Host` header may carry.
     pub(crate) hosts: Vec<String>,
     /// Origins, besides the server's own, whose web pages are served.
@@ -231,7 +233,8 @@ impl Config {
         if self.server.insecure_open {
             return Ok(());
         }
-        match self.server.listen.iter().find(|address| !is_loopback(address)) {
+        let Server { listen, proxy_protocol, .. } = &self.server;
+        match listen.iter().chain(proxy_protocol).find(|address| !is_loopback(address)) {
             Some(address) => Err(OpenToAll(address.clone())),
             None => Ok(()),
         }
@@ -265,6 +268,7 @@ impl Default for Server {
     fn default() -> Self {
         Server {
             listen: vec!["127.0.0.1:7070".to_owned()],
+            proxy_protocol: Vec::new(),
             hosts: Vec::new(),
             origins: Vec::new(),
             threads: 0,

@@ -59,6 +59,7 @@ const COUNT_MAX: usize = 1_000_000_000;
 /// Every key outside the rules, in the order of `config/fanfare.toml`.
 pub(crate) const SETTINGS: &[Setting<Config>] = &[
     list("server.listen", 1, address::check, |c| &mut c.server.listen),
+    list("server.proxy_protocol", 0, address::check, |c| &mut c.server.proxy_protocol),
     list("server.hosts", 0, address::check_host, |c| &mut c.server.hosts),
     list("server.origins", 0, address::check_origin, |c| &mut c.server.origins),
     count("server.threads", 0..=1024, |c| &mut c.server.threads),

@@ -193,7 +193,7 @@ fn networks_and_rates_are_read_and_their_faults_told() {
 fn a_fault_in_a_list_is_told_with_the_line_of_the_item() {
     check(
         "[server]\nlisten = [\n  \"127.0.0.1:1\",\n  \"nowhere\",\n  5,\n]",
-        "F:4: server.listen: expected HOST:PORT such as 127.0.0.1:7070, [::1]:7070 or localhost:7070, found \"nowhere\"\n\
+        "F:4: server.listen: expected HOST:PORT such as 127.0.0.1:7070, [::1]:7070 or localhost:7070, or unix:/PATH, found \"nowhere\"\n\
          F:5: server.listen: expected a string, found 5",
     );
 }
@@ -354,6 +354,9 @@ fn listening_beyond_loopback_needs_to_be_asked_for() {
     };
     assert!(open("[::1]:7070", false).is_ok());
     assert!(open("0.0.0.0:7070", true).is_ok());
+    assert!(open("unix:/run/fanfare.sock", false).is_ok());
+    let proxied = load("[server]\nproxy_protocol = [\"10.0.0.1:7071\"]").expect("right");
+    assert!(proxied.refuse_open().is_err());
     let refused = open("0.0.0.0:7070", false).expect_err("anybody could use it");
     assert!(refused.to_string().contains("0.0.0.0:7070"));
     assert!(refused.to_string().contains("--insecure-open"));

@@ -9,6 +9,8 @@ mod forwarded;
 mod meters;
 mod network;
 mod options;
+#[cfg(any(feature = "server", test, fuzzing))]
+pub(crate) mod proxy;
 mod rate;
 mod table;
 

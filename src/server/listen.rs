@@ -5,67 +5,31 @@
 //! second server share the port in silence; a shared one is taken or free.
 
 use std::io::{self, Write};
-use std::net::{SocketAddr, TcpListener as StdListener, ToSocketAddrs};
+use std::net::IpAddr;
+use std::os::fd::AsFd;
 use std::pin::pin;
 use std::sync::Arc;
 use std::time::Duration;
 
 use hyper::server::conn::http1;
 use hyper_util::rt::{TokioIo, TokioTimer};
-use socket2::{Domain, Protocol, SockRef, Socket, Type};
-use tokio::net::{TcpListener, TcpStream};
+use socket2::SockRef;
+use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite};
 use tokio::sync::watch;
+use tokio::time::timeout;
 
-use super::StartError;
 use super::descriptors::Reserve;
+use super::socket::{Bound, Kind, Listener};
 use crate::config::Config;
 use crate::fanout::headcount::{Counted, Headcount};
 use crate::http::Service;
-
-/// Connections that wait to be accepted, at most; the kernel may allow fewer.
-const BACKLOG: i32 = 4096;
+use crate::limits::proxy::{self, Header};
 
 /// What hyper may buffer of a request's head. Longer ones are answered with 431.
 const HEAD_BYTES_MAX: usize = 16 * 1024;
 
 /// How long to wait when the system has no room for another connection.
 const BACK_OFF: Duration = Duration::from_millis(50);
-
-/// The sockets of a server.
-#[derive(Debug)]
-pub(super) struct Listeners(Vec<StdListener>);
-
-impl Listeners {
-    pub(super) fn bind(addresses: &[String]) -> Result<Self, StartError> {
-        let mut listeners = Vec::new();
-        for address in addresses {
-            let fail = |error| StartError::Listen { address: address.clone(), error };
-            for resolved in address.to_socket_addrs().map_err(fail)? {
-                listeners.push(bind(resolved).map_err(fail)?);
-            }
-        }
-        Ok(Listeners(listeners))
-    }
-
-    /// The same sockets for one more core.
-    pub(super) fn share(&self) -> Result<Vec<StdListener>, StartError> {
-        self.0.iter().map(StdListener::try_clone).collect::<io::Result<_>>().map_err(StartError::Thread)
-    }
-
-    pub(super) fn addresses(&self) -> impl Iterator<Item = SocketAddr> {
-        self.0.iter().filter_map(|listener| listener.local_addr().ok())
-    }
-}
-
-fn bind(address: SocketAddr) -> io::Result<StdListener> {
-    let socket = Socket::new(Domain::for_address(address), Type::STREAM, Some(Protocol::TCP))?;
-    // A restart must not wait for the last connections' time-outs; a live server still keeps the port.
-    socket.set_reuse_address(true)?;
-    socket.set_nonblocking(true)?;
-    socket.bind(&address.into())?;
-    socket.listen(BACKLOG)?;
-    Ok(socket.into())
-}
 
 /// Accepts connections and serves them, on every core.
 #[derive(Debug)]
@@ -95,24 +59,32 @@ impl Acceptor {
     }
 
     /// Serves one core's share; never ends.
-    pub(super) async fn serve(self: &Arc<Self>, listeners: Vec<StdListener>, service: &Service) {
-        for listener in listeners {
-            match TcpListener::from_std(listener) {
-                Ok(listener) => drop(tokio::spawn(Arc::clone(self).accept(listener, service.clone()))),
+    pub(super) async fn serve(self: &Arc<Self>, listeners: Vec<Bound>, service: &Service) {
+        for bound in listeners {
+            let is_proxied = bound.is_proxied;
+            match bound.open() {
+                Ok(listener) => drop(tokio::spawn(Arc::clone(self).accept(listener, is_proxied, service.clone()))),
                 Err(error) => tracing::error!(%error, "a core cannot accept connections"),
             }
         }
         std::future::pending::<()>().await;
     }
 
-    async fn accept(self: Arc<Self>, listener: TcpListener, service: Service) {
+    async fn accept(self: Arc<Self>, listener: Listener, is_proxied: bool, service: Service) {
         loop {
             match listener.accept().await {
                 Ok((stream, peer)) => {
                     if self.reserve.restore() {
-                        // Who is not worth an answer gets none.
-                        if let Some(service) = service.for_peer(peer.ip()) {
-                            self.take(stream, &service);
+                        let caller = if is_proxied {
+                            Some(Caller::Proxy(service.clone(), peer))
+                        } else {
+                            service.for_peer(peer).map(Caller::Known)
+                        };
+                        match (stream, caller) {
+                            (Kind::Tcp(stream), Some(caller)) => self.take(stream, caller, &service),
+                            (Kind::Unix(stream), Some(caller)) => self.take(stream, caller, &service),
+                            // Who is not worth an answer gets none.
+                            (_, None) => {}
                         }
                     } else {
                         service.count_refused();
@@ -131,7 +103,7 @@ impl Acceptor {
         }
     }
 
-    fn take(self: &Arc<Self>, stream: TcpStream, service: &Service) {
+    fn take<S: Connection>(self: &Arc<Self>, stream: S, caller: Caller, service: &Service) {
         // Counted first: either the end is seen below, or it waits for this one.
         let Some(counted) = self.open.enter(self.connections_max.saturating_sub(service.connections())) else {
             service.count_refused();
@@ -140,20 +112,71 @@ impl Acceptor {
         };
         if *self.stopped.borrow() {
             // Probes and newcomers are answered to the end; the end does not wait for them.
-            tokio::spawn(refuse_late(stream, service.clone(), self.header_time));
+            tokio::spawn(refuse_late(stream, caller, self.header_time));
             return;
         }
-        tokio::spawn(serve_http(stream, service.clone(), self.header_time, self.stopped.clone(), counted));
+        tokio::spawn(serve_http(stream, caller, self.header_time, self.stopped.clone(), counted));
+    }
+}
+
+/// What HTTP is spoken over.
+trait Connection: AsyncRead + AsyncWrite + AsFd + Unpin + Send + 'static {}
+
+impl<S: AsyncRead + AsyncWrite + AsFd + Unpin + Send + 'static> Connection for S {}
+
+/// Who is at the other end of a connection.
+enum Caller {
+    /// The service for whoever it is.
+    Known(Service),
+    /// A proxy at that address, which is to say first whom it speaks for.
+    Proxy(Service, IpAddr),
+}
+
+impl Caller {
+    /// The service for whoever it is; `None` if nobody is to be served.
+    async fn introduce(self, stream: &mut impl Connection, header_time: Duration) -> Option<Service> {
+        let (service, proxy) = match self {
+            Caller::Known(service) => return Some(service),
+            Caller::Proxy(service, proxy) => (service, proxy),
+        };
+        match timeout(header_time, source(stream)).await {
+            Ok(Ok(source)) => service.for_peer(source.unwrap_or(proxy)),
+            Ok(Err(error)) => {
+                tracing::debug!(%error, %proxy, "a proxy did not introduce a connection");
+                None
+            }
+            Err(_) => None,
+        }
+    }
+}
+
+/// Reads the header of the PROXY protocol, and not a byte of what is behind it.
+async fn source(stream: &mut impl Connection) -> io::Result<Option<IpAddr>> {
+    let mut bytes = Vec::new();
+    loop {
+        match proxy::parse(&bytes).map_err(io::Error::other)? {
+            Header::Source(source) => return Ok(source),
+            Header::Needs(count) => {
+                let read = bytes.len();
+                bytes.resize(read + count, 0);
+                stream.read_exact(&mut bytes[read..]).await?;
+            }
+        }
     }
 }
 
 async fn serve_http(
-    stream: TcpStream,
-    service: Service,
+    mut stream: impl Connection,
+    caller: Caller,
     header_time: Duration,
     mut stopped: watch::Receiver<bool>,
     _counted: Counted,
 ) {
+    let introduced = tokio::select! {
+        introduced = caller.introduce(&mut stream, header_time) => introduced,
+        () = told(&mut stopped) => None,
+    };
+    let Some(service) = introduced else { return };
     let connection = http(header_time).serve_connection(TokioIo::new(stream), service).with_upgrades();
     let mut connection = pin!(connection);
     let ended = tokio::select! {
@@ -169,13 +192,13 @@ async fn serve_http(
 }
 
 /// One request of somebody who came while everybody is sent away: the service says so.
-async fn refuse_late(stream: TcpStream, service: Service, header_time: Duration) {
+async fn refuse_late(mut stream: impl Connection, caller: Caller, header_time: Duration) {
+    let Some(service) = caller.introduce(&mut stream, header_time).await else { return };
     let connection = http(header_time).keep_alive(false).serve_connection(TokioIo::new(stream), service);
     if let Err(error) = connection.await {
         tracing::debug!(%error, "a late HTTP connection ended early");
     }
 }
-
 fn http(header_time: Duration) -> http1::Builder {
     let mut builder = http1::Builder::new();
     builder.timer(TokioTimer::new()).header_read_timeout(header_time).max_buf_size(HEAD_BYTES_MAX).half_close(true);
@@ -194,7 +217,7 @@ fn is_of_one_connection(error: &io::Error) -> bool {
 }
 
 /// Takes one waiting connection, with the descriptor that was kept for this, and refuses it.
-fn refuse_waiting(listener: &TcpListener, service: &Service) {
+fn refuse_waiting(listener: &Listener, service: &Service) {
     if let Ok((socket, _)) = SockRef::from(listener).accept() {
         service.count_refused();
         if socket.set_nonblocking(true).is_ok() {
@@ -203,7 +226,7 @@ fn refuse_waiting(listener: &TcpListener, service: &Service) {
     }
 }
 
-fn refuse(stream: &TcpStream) {
+fn refuse(stream: &impl AsFd) {
     say_full(&mut &*SockRef::from(stream));
 }
 

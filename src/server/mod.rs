@@ -4,6 +4,7 @@ mod demo;
 mod descriptors;
 mod listen;
 mod log;
+mod socket;
 #[cfg(test)]
 mod tests;
 
@@ -21,7 +22,8 @@ use tokio::time::timeout;
 use crate::broker::{Broker, History, TopicFilter, TopicRule};
 use crate::config::Config;
 use crate::http::Service;
-use listen::{Acceptor, Listeners};
+use listen::Acceptor;
+use socket::{Bound, Listeners};
 
 /// What can keep a server from starting.
 #[derive(Debug, thiserror::Error)]
@@ -56,7 +58,7 @@ fn run(config: &Config, demo: bool) -> Result<(), StartError> {
         threads => threads,
     };
     let service = service(config, broker.clone(), threads);
-    let listeners = Listeners::bind(&config.server.listen)?;
+    let listeners = Listeners::bind(config)?;
     let (stop, stopped) = watch::channel(false);
     let acceptor = Arc::new(Acceptor::new(config, stopped));
 
@@ -94,7 +96,7 @@ fn run(config: &Config, demo: bool) -> Result<(), StartError> {
 }
 
 /// One core: a runtime whose tasks never leave it.
-fn serve_core(listeners: Vec<std::net::TcpListener>, acceptor: &Arc<Acceptor>, service: &Service) {
+fn serve_core(listeners: Vec<Bound>, acceptor: &Arc<Acceptor>, service: &Service) {
     let runtime = match Builder::new_current_thread().enable_all().build() {
         Ok(runtime) => runtime,
         Err(error) => {
@@ -158,7 +160,7 @@ fn service(config: &Config, broker: Broker, threads: usize) -> Service {
 fn announce(listeners: &Listeners) -> io::Result<()> {
     let mut out = io::stdout().lock();
     for address in listeners.addresses() {
-        writeln!(out, "http://{address}")?;
+        writeln!(out, "{address}")?;
         tracing::info!(%address, "listening");
     }
     out.flush()

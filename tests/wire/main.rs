@@ -20,6 +20,7 @@ mod http;
 mod http_api;
 mod lifecycle;
 mod limits;
+mod listeners;
 mod origin;
 mod presence;
 mod raw;
