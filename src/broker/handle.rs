@@ -13,7 +13,7 @@ use super::options::{BrokerOptions, History, TopicRule};
 use super::registry::{Placed, Refused, Registry, TooManyTopics, mix};
 use super::subscription::{Received, SubscribeError, Subscription};
 use super::topic::Topic;
-use crate::protocol::{Data, DataError, Epoch, Filter, Position, TopicError, TopicName};
+use crate::protocol::{Data, DataError, Epoch, Filter, Position, Since, TopicError, TopicName};
 
 /// A pub/sub broker. Cloning is cheap and gives another handle to the same one.
 ///
@@ -177,7 +177,7 @@ impl Broker {
     ///
     /// [`SubscribeError`]: an illegal name or pattern, or too many topics.
     pub fn subscribe(&self, filter: &str) -> Result<Subscription, SubscribeError> {
-        Subscription::new(self.clone(), Filter::parse(filter)?)
+        Ok(Subscription::new(self.clone(), Filter::parse(filter)?)?)
     }
 
     /// Follows a topic from an earlier position on, as after a restart of the caller: everything after it
@@ -210,7 +210,7 @@ impl Broker {
     pub fn subscribe_from(&self, topic: &str, position: Position) -> Result<Subscription, SubscribeError> {
         let name = TopicName::parse(topic)?;
         let mut subscription = Subscription::new(self.clone(), Filter::Topic(name))?;
-        subscription.go_back_to(position);
+        subscription.go_back_to(Since { epoch: Some(position.epoch), offset: position.offset });
         Ok(subscription)
     }
 

@@ -13,7 +13,7 @@ use once_cell::race::OnceBox;
 
 use super::form::Form;
 use super::topic::Topic;
-use crate::protocol::{Data, Epoch, render_message};
+use crate::protocol::{Data, Encoding, Epoch, render_message};
 use crate::ring::{Entry, Seq};
 use crate::ws::{self, Window};
 
@@ -165,6 +165,11 @@ impl Message {
     /// ready to be written.
     pub(crate) fn frame(&self, form: Form, topic: &Topic, seq: Seq) -> &[u8] {
         self.deflated(form).unwrap_or_else(|| self.plain(form, topic, seq)).get()
+    }
+
+    /// The `message` event alone, without a frame's header: the same bytes for everybody.
+    pub(super) fn event(&self, encoding: Encoding, topic: &Topic, seq: Seq) -> &[u8] {
+        &self.plain(Form::new(encoding, None), topic, seq).bytes[HEAD_BYTES_MAX..]
     }
 
     fn plain(&self, form: Form, topic: &Topic, seq: Seq) -> &Frame {

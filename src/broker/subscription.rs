@@ -111,7 +111,7 @@ pub enum SubscribeError {
 }
 
 impl Subscription {
-    pub(super) fn new(broker: Broker, filter: Filter) -> Result<Self, SubscribeError> {
+    pub(crate) fn new(broker: Broker, filter: Filter) -> Result<Self, TooManyTopics> {
         let inbox = Arc::new(Inbox::new(Behind::Misses));
         let mut subscription =
             Subscription { broker, filter, inbox, places: HashMap::new(), reading: None, recovery: None };
@@ -165,10 +165,9 @@ impl Subscription {
         });
     }
 
-    /// Begins after `position` instead, if all that follows it is held.
-    pub(super) fn go_back_to(&mut self, position: Position) {
+    /// Begins after `since` instead, if all that follows it is held.
+    pub(crate) fn go_back_to(&mut self, since: Since) {
         let Some(place) = self.places.values_mut().next() else { return };
-        let since = Since { epoch: Some(position.epoch), offset: position.offset };
         match place.topic.resume(since, Seq(place.next.0 - 1)) {
             Ok(next) => {
                 place.next = next;
@@ -182,6 +181,14 @@ impl Subscription {
     /// What became of the position that it was to begin at, see [`Broker::subscribe_from`].
     pub fn recovery(&self) -> Option<Recovery> {
         self.recovery
+    }
+
+    /// The topic that is followed by name, and the position before what comes next.
+    pub(crate) fn place_of_name(&self) -> Option<(&Arc<Topic>, Position)> {
+        let (Filter::Topic(_), Some(Place { topic, next, .. })) = (&self.filter, self.places.values().next()) else {
+            return None;
+        };
+        Some((topic, Position { epoch: topic.epoch(), offset: next.0 - 1 }))
     }
 
     /// The name or pattern that is followed.
@@ -328,6 +335,11 @@ impl Received {
     /// The payload in the encoding it was published in.
     pub fn data(&self) -> &Data {
         self.message.data()
+    }
+
+    /// The `message` event as connections get it.
+    pub(crate) fn event(&self, encoding: Encoding) -> &[u8] {
+        self.message.event(encoding, &self.topic, self.seq)
     }
 
     /// The payload as JSON, converted if it was published as MessagePack.

@@ -7,7 +7,9 @@
 use std::borrow::Cow;
 use std::sync::Arc;
 
-use crate::broker::{Broker, ConnectionId, Found, Message, Placed, Refused, Snapshot, TooManyTopics, Topic};
+use crate::broker::{
+    Broker, ConnectionId, Found, Message, Placed, Refused, Snapshot, Subscription, TooManyTopics, Topic,
+};
 use crate::limits::Excess;
 use crate::protocol::{Data, ErrorCode, Filter, Since, TopicName};
 
@@ -69,6 +71,12 @@ impl Pass {
     pub(crate) fn subscribe(&self, filter: Filter) -> Result<Filter, Denied> {
         // Without credentials everybody may read everything, the server's own topics included.
         Ok(filter)
+    }
+
+    /// A subscription of the caller's own, without a connection.
+    pub(crate) fn follow(&self, name: TopicName) -> Result<Subscription, Denied> {
+        let filter = self.subscribe(Filter::Topic(name))?;
+        Ok(Subscription::new(self.broker.clone(), filter)?)
     }
 
     /// Earlier messages of a topic: the first after `since`, or the newest.

@@ -150,7 +150,7 @@ fn denied(refusal: Refusal<'_>) -> Denied {
     Denied::new(refusal.code, refusal.message)
 }
 
-fn deny(encoding: Encoding, denied: &Denied) -> Response<Body> {
+pub(super) fn deny(encoding: Encoding, denied: &Denied) -> Response<Body> {
     let status = StatusCode::from_u16(denied.code.http_status()).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
     reply::failure(status, encoding, denied.code, &denied.message, denied.retry_after_ms)
 }
@@ -257,7 +257,7 @@ pub(super) fn presence(shared: &Shared, path: &str) -> Response<Body> {
 }
 
 /// The names and decoded values of a query.
-fn pairs(query: &str) -> impl Iterator<Item = Result<(&str, String), Utf8Error>> {
+pub(super) fn pairs(query: &str) -> impl Iterator<Item = Result<(&str, String), Utf8Error>> {
     query.split('&').filter(|pair| !pair.is_empty()).map(|pair| {
         let (name, value) = pair.split_once('=').unwrap_or((pair, ""));
         let value = value.replace('+', " ");
@@ -265,8 +265,8 @@ fn pairs(query: &str) -> impl Iterator<Item = Result<(&str, String), Utf8Error>>
     })
 }
 
-const NOT_UTF8: &str = "the request's target is not UTF-8";
+pub(super) const NOT_UTF8: &str = "the request's target is not UTF-8";
 
-fn bad_query(message: &str) -> Response<Body> {
+pub(super) fn bad_query(message: &str) -> Response<Body> {
     reply::error(StatusCode::BAD_REQUEST, ErrorCode::BadRequest, message)
 }

@@ -25,7 +25,8 @@ impl Collector for Snapshot {
         let counter = |value: u64| ConstCounter::new(value);
         let gauge = |value: u64| ConstGauge::new(i64::try_from(value).unwrap_or(i64::MAX));
         write("connections", "WebSocket connections now", &gauge(figures.connections))?;
-        write("subscriptions", "Subscriptions of connections now", &gauge(figures.subscriptions))?;
+        write("event_streams", "Event streams (SSE) now", &gauge(figures.event_streams))?;
+        write("subscriptions", "Subscriptions of connections and event streams now", &gauge(figures.subscriptions))?;
         write("topics", "Topics now", &gauge(figures.topics))?;
         write("stalled_connections", "Connections now whose socket takes no more", &gauge(figures.stalled))?;
         write("retained_bytes", "Weight of all histories", &gauge(figures.retained_bytes))?;

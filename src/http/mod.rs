@@ -6,6 +6,7 @@
 mod api;
 mod arrival;
 mod deflate;
+mod events;
 mod limits;
 mod metrics;
 mod options;

@@ -124,6 +124,7 @@ impl ServiceBuilder {
             draining: AtomicBool::new(false),
             refused: AtomicU64::new(0),
             stats_served: AtomicBool::new(false),
+            streams: Arc::default(),
         };
         Service { shared: Arc::new(shared), shard: None, arrival: None }
     }

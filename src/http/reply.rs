@@ -1,6 +1,9 @@
 //! Responses.
 
 use std::borrow::Cow;
+use std::convert::Infallible;
+use std::pin::Pin;
+use std::task::{Context, Poll};
 
 use bytes::Bytes;
 use http::header::{CACHE_CONTROL, CONTENT_TYPE, RETRY_AFTER};
@@ -8,10 +11,70 @@ use http::{HeaderValue, Response, StatusCode};
 use http_body_util::Full;
 use serde::Serialize;
 
+use super::events::EventStream;
 use crate::protocol::{Encoding, ErrorCode};
 
-/// The body of a response of the service.
-pub type Body = Full<Bytes>;
+/// The body of a response of the service: whole, or a stream of events that ends when the client or the
+/// service leaves.
+///
+/// It is a [`http_body::Body`], which is all that a server or a layer needs of it.
+#[derive(Debug, Default)]
+pub struct Body(Content);
+
+#[derive(Debug)]
+enum Content {
+    Whole(Full<Bytes>),
+    Events(Box<EventStream>),
+}
+
+impl Default for Content {
+    fn default() -> Self {
+        Content::Whole(Full::default())
+    }
+}
+
+impl From<Bytes> for Body {
+    fn from(bytes: Bytes) -> Self {
+        Body(Content::Whole(Full::new(bytes)))
+    }
+}
+
+impl From<EventStream> for Body {
+    fn from(events: EventStream) -> Self {
+        Body(Content::Events(Box::new(events)))
+    }
+}
+
+impl http_body::Body for Body {
+    type Data = Bytes;
+    type Error = Infallible;
+
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+    ) -> Poll<Option<Result<http_body::Frame<Bytes>, Infallible>>> {
+        match &mut self.0 {
+            Content::Whole(whole) => Pin::new(whole).poll_frame(cx),
+            Content::Events(events) => {
+                events.poll_bytes(cx).map(|bytes| bytes.map(|bytes| Ok(http_body::Frame::data(bytes))))
+            }
+        }
+    }
+
+    fn is_end_stream(&self) -> bool {
+        match &self.0 {
+            Content::Whole(whole) => whole.is_end_stream(),
+            Content::Events(events) => events.is_over(),
+        }
+    }
+
+    fn size_hint(&self) -> http_body::SizeHint {
+        match &self.0 {
+            Content::Whole(whole) => whole.size_hint(),
+            Content::Events(_) => http_body::SizeHint::default(),
+        }
+    }
+}
 
 #[derive(Serialize)]
 struct ErrorBody<'a> {
@@ -64,7 +127,7 @@ pub(super) fn failure(
 }
 
 pub(super) fn with_type(status: StatusCode, kind: &'static str, body: Bytes) -> Response<Body> {
-    let mut response = Response::new(Body::new(body));
+    let mut response = Response::new(Body::from(body));
     *response.status_mut() = status;
     response.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static(kind));
     response.headers_mut().insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));

@@ -14,6 +14,7 @@ use http::header::{ALLOW, VARY};
 use http::{HeaderValue, Method, Request, Response, StatusCode};
 
 use super::arrival::{self, Arrived};
+use super::events::{self, Streams};
 use super::options::{Options, ServiceBuilder};
 use super::reply::{self, Body};
 use super::{api, metrics, origin, page, stats, upgrade};
@@ -64,6 +65,8 @@ pub(crate) struct Shared {
     pub(super) refused: AtomicU64,
     /// Whether a task publishes `$stats`.
     pub(super) stats_served: AtomicBool,
+    /// What event streams have done, and whether they are to end.
+    pub(super) streams: Arc<Streams>,
 }
 
 impl Service {
@@ -83,14 +86,18 @@ impl Service {
     /// It does not wait for them to leave, see [`drained`](Self::drained).
     pub fn drain(&self, spread: std::time::Duration) {
         self.shared.draining.store(true, Ordering::SeqCst);
-        self.shared.pool.drain(u64::try_from(spread.as_millis()).unwrap_or(u64::MAX));
+        let spread_ms = u64::try_from(spread.as_millis()).unwrap_or(u64::MAX);
+        self.shared.pool.drain(spread_ms);
+        self.shared.streams.drain(spread_ms);
     }
 
-    /// Completes once no WebSocket connection is open or about to be: at once where there is none.
+    /// Completes once no WebSocket connection and no event stream is open or about to be: at once where
+    /// there is none.
     ///
     /// It comes after [`drain`](Self::drain), which lets nobody in any more; without that, others may be
-    /// there by the time it is done. A peer that leaves its goodbye unanswered is hung up on within
-    /// seconds. Who has less time than that waits with a time-out.
+    /// there by the time it is done. A WebSocket peer that leaves its goodbye unanswered is hung up on
+    /// within seconds; an event stream whose client takes no bytes lasts as long as the host's server
+    /// bears it. Who has less time than that waits with a time-out.
     ///
     /// It may be awaited on any runtime, and by several at once.
     ///
@@ -115,9 +122,15 @@ impl Service {
         self.shared.pool.connections().emptied().await;
     }
 
-    /// How many WebSocket connections are open or about to be.
+    /// How many WebSocket connections and event streams are open or about to be.
     pub fn connections(&self) -> u64 {
         self.shared.pool.connections().present()
+    }
+
+    /// How many of them do not speak HTTP any more.
+    #[cfg(feature = "server")]
+    pub(crate) fn upgraded(&self) -> u64 {
+        self.connections().saturating_sub(self.shared.streams.open())
     }
 
     /// The same service for the connections of one core.
@@ -189,6 +202,7 @@ impl Service {
             "/ws" => upgrade::upgrade(self, request, client),
             "/v1/publish" if is_post => api::publish(&self.shared, request, meters).await,
             "/v1/publish" => not_allowed("POST"),
+            "/v1/events" if is_get => events::open(self, &request, client),
             "/v1/topics" if is_get => api::topics(&self.shared, request.uri().query().unwrap_or("")),
             "/healthz" if is_get => reply::text(StatusCode::OK, "ok\n"),
             "/readyz" if is_get && self.shared.is_draining() => {
@@ -196,7 +210,7 @@ impl Service {
             }
             "/readyz" if is_get => reply::text(StatusCode::OK, "ready\n"),
             "/metrics" if is_get => metrics::render(&self.shared),
-            "/v1/topics" | "/healthz" | "/readyz" | "/metrics" => not_allowed("GET, HEAD"),
+            "/v1/events" | "/v1/topics" | "/healthz" | "/readyz" | "/metrics" => not_allowed("GET, HEAD"),
             path if api::is_of_topic(path, "/presence") => match is_get {
                 true => api::presence(&self.shared, path),
                 false => not_allowed("GET, HEAD"),

@@ -20,6 +20,7 @@ pub(super) struct Figures {
     uptime_ms: u64,
     version: &'static str,
     pub(super) connections: u64,
+    pub(super) event_streams: u64,
     pub(super) subscriptions: u64,
     pub(super) topics: u64,
     pub(super) published: u64,
@@ -57,6 +58,7 @@ pub(super) struct Figures {
 impl Figures {
     pub(super) fn now(shared: &Shared) -> Self {
         let totals = shared.totals();
+        let streamed = shared.streams.totals();
         let registry = shared.broker.registry();
         let limited = shared.limits.figures();
         let at = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
@@ -65,18 +67,19 @@ impl Figures {
             uptime_ms: shared.broker.now_ms(),
             version: env!("CARGO_PKG_VERSION"),
             connections: totals.connections,
-            subscriptions: totals.subscriptions,
+            event_streams: streamed.open,
+            subscriptions: totals.subscriptions + streamed.subscriptions,
             topics: registry.topics() as u64,
             published: registry.published(),
-            delivered: totals.delivered,
-            delivered_bytes: totals.delivered_bytes,
+            delivered: totals.delivered + streamed.delivered,
+            delivered_bytes: totals.delivered_bytes + streamed.delivered_bytes,
             writes: totals.writes,
             deflated: totals.deflated,
             deflated_from_bytes: totals.deflated_from_bytes,
             deflated_to_bytes: totals.deflated_to_bytes,
             inflated: totals.inflated,
-            gaps: totals.gaps,
-            skipped: totals.skipped,
+            gaps: totals.gaps + streamed.gaps,
+            skipped: totals.skipped + streamed.skipped,
             conflated: totals.conflated,
             stalled: totals.stalled,
             closed_slow: totals.closed_slow,

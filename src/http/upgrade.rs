@@ -152,7 +152,7 @@ fn choose(offered: &[&str]) -> Result<Encoding, Cow<'static, str>> {
     }
 }
 
-fn unavailable(shared: &Shared, message: &str) -> Response<Body> {
+pub(super) fn unavailable(shared: &Shared, message: &str) -> Response<Body> {
     shared.refused.fetch_add(1, Ordering::Relaxed);
     let mut response =
         reply::failure(StatusCode::SERVICE_UNAVAILABLE, Encoding::Json, ErrorCode::Overloaded, message, Some(RETRY_MS));

@@ -105,7 +105,7 @@ impl Acceptor {
 
     fn take<S: Connection>(self: &Arc<Self>, stream: S, caller: Caller, service: &Service) {
         // Counted first: either the end is seen below, or it waits for this one.
-        let Some(counted) = self.open.enter(self.connections_max.saturating_sub(service.connections())) else {
+        let Some(counted) = self.open.enter(self.connections_max.saturating_sub(service.upgraded())) else {
             service.count_refused();
             refuse(&stream);
             return;

@@ -13,6 +13,7 @@ mod compression;
 mod data;
 mod delivery;
 mod descriptors;
+mod events;
 mod figures;
 mod framing;
 mod handshake;
