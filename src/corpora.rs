@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 use std::fs;
 use std::path::Path;
 
-use crate::{protocol, ring, ws};
+use crate::{auth, protocol, ring, ws};
 
 type Body = fn(&[u8]);
 
@@ -13,7 +13,10 @@ const TARGETS: &[(&str, Body)] = &[
     ("command_json", protocol::fuzz::fuzz_command_json),
     ("command_msgpack", protocol::fuzz::fuzz_command_msgpack),
     ("frame_gate", ws::fuzz::frame_gate),
+    ("permissions", auth::fuzz::fuzz_permissions),
     ("ring", ring::oracle::fuzz_ops),
+    #[cfg(feature = "jwt")]
+    ("token", auth::fuzz::fuzz_token),
     ("topic_pattern", protocol::fuzz::fuzz_topic_pattern),
     ("transcode", protocol::fuzz::fuzz_transcode),
     ("ws_extensions", ws::fuzz::ws_extensions),
@@ -36,6 +39,7 @@ fn every_fuzz_target_holds_on_its_corpus() {
 }
 
 #[test]
+#[cfg(feature = "jwt")]
 fn every_fuzz_target_has_its_corpus_run_here() {
     let here: BTreeSet<String> = TARGETS.iter().map(|(name, _)| (*name).to_owned()).collect();
     let targets: BTreeSet<String> =

@@ -22,6 +22,7 @@
 //! for what its topic retains is told what was left out. See [`Subscription`] for the in-process side;
 //! `docs/PROTOCOL.md` has the wire's.
 
+pub mod auth;
 mod broker;
 #[cfg(feature = "server")]
 #[doc(hidden)]

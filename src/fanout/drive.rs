@@ -8,7 +8,8 @@ use std::time::Duration;
 
 use super::headcount::{Counted, Headcount};
 use super::mail::Mailbox;
-use super::shard::{Shard, ShardOptions, Turn};
+use super::options::ShardOptions;
+use super::shard::{Shard, Turn};
 use super::stats::Totals;
 use crate::broker::Broker;
 

@@ -71,6 +71,7 @@ impl Shard {
         for (conn, id) in due {
             self.look_at(conn, id, passed >= PAUSE_TICKS);
         }
+        self.end_leases();
     }
 
     fn look_at(&mut self, number: u32, id: ConnectionId, paused: bool) {

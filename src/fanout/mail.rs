@@ -3,6 +3,7 @@
 use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
+use super::leases::Lease;
 use super::link::Link;
 use super::stats::Stats;
 use crate::broker::{Behind, ConnectionId, Inbox, Introduction, Topic};
@@ -46,6 +47,8 @@ pub(crate) enum What {
     Join(Filter, Terms, Asker),
     /// Unsubscribe; likewise.
     Leave(Filter, Asker),
+    /// Until when it may go on as it is.
+    Lease(Lease),
     /// The socket takes writes again.
     Writable,
     /// Send what is left and a close frame, then no more. With `goodbye` the event comes first.

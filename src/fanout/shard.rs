@@ -15,8 +15,10 @@ use super::conn::Conn;
 use super::ends::finish;
 use super::follow::{Patterns, Walk};
 use super::keep_alive::Wheel;
+use super::leases::Leases;
 use super::link::Link;
 use super::mail::{Goodbye, Mail, Mailbox, What};
+use super::options::ShardOptions;
 use super::pass::Pass;
 use super::slots::TopicSlots;
 use super::stalled::{Partial, Rest, Stalled};
@@ -37,37 +39,6 @@ const PASS_BYTES_MAX: usize = 1024 * 1024;
 /// How many slices go into one vectored write.
 const SLICES_MAX: usize = 64;
 
-/// The settings of a shard.
-#[derive(Clone, Copy, Debug)]
-pub(crate) struct ShardOptions {
-    pub(crate) subscriptions_per_connection_max: usize,
-    /// In how many topics a stalled connection may be behind before it is closed.
-    pub(crate) behind_topics_max: usize,
-    /// Frames shorter than this are not compressed.
-    pub(crate) deflate_bytes_min: usize,
-    /// How many members a topic may have.
-    pub(crate) members_per_topic_max: usize,
-    /// Something is sent at least this often.
-    pub(crate) heartbeat_ms: u64,
-    /// How long a peer may take to answer a ping.
-    pub(crate) timeout_ms: u64,
-}
-
-impl Default for ShardOptions {
-    fn default() -> Self {
-        ShardOptions {
-            subscriptions_per_connection_max: 1000,
-            behind_topics_max: 4096,
-            // Shorter ones lose a fifth at most, and take as long as one three times their length.
-            deflate_bytes_min: 256,
-            // At a kilobyte of what they say of themselves each: 10 MB.
-            members_per_topic_max: 10_000,
-            heartbeat_ms: 25_000,
-            timeout_ms: 20_000,
-        }
-    }
-}
-
 /// Whether a turn left work.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Turn {
@@ -87,6 +58,7 @@ pub(super) struct Shard {
     /// Topics whose members are told who comes and goes.
     pub(super) watched: BTreeSet<u32>,
     pub(super) wheel: Wheel,
+    pub(super) leases: Leases,
     pub(super) pass: Pass,
     stamp: u64,
     /// Topics that had more than one run holds.
@@ -106,6 +78,7 @@ impl Shard {
     pub(super) fn new(broker: Broker, mailbox: Arc<Mailbox>, options: ShardOptions) -> Self {
         Shard {
             wheel: Wheel::new(options.heartbeat_ms, options.timeout_ms),
+            leases: Leases::default(),
             broker,
             mailbox,
             options,
@@ -180,6 +153,7 @@ impl Shard {
                 // RFC 6455, 5.5.1: nothing is sent after a close frame. Whoever waits need not.
                 match what {
                     What::Lane(frames) => link.sub_lane(frames.len()),
+                    What::Lease(_) => {}
                     _ => link.set_done(),
                 }
                 continue;
@@ -197,6 +171,7 @@ impl Shard {
                 }
                 What::Join(target, terms, asker) => self.join(conn, target, terms, asker),
                 What::Leave(target, asker) => self.leave(conn, &target, &asker),
+                What::Lease(lease) => self.set_lease(conn, lease),
                 What::Writable => self.resume(conn),
                 What::Close { code, reason, goodbye } => self.close(conn, code, reason, goodbye),
                 What::HandOver(hand_over) => self.hand_over(conn, hand_over),
@@ -231,6 +206,7 @@ impl Shard {
         }
         self.leave_all(conn);
         self.leave_inherited(conn);
+        self.leases.forget(conn);
         let gone = self.conns.remove(conn as usize);
         gone.link.set_slot(Link::NO_SLOT);
         self.mailbox.stats().connections.sub(1);

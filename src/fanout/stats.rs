@@ -19,6 +19,7 @@ pub(crate) struct Stats {
     pub(super) stalled: Count,
     pub(super) closed_slow: Count,
     pub(super) closed_silent: Count,
+    pub(super) closed_expired: Count,
     /// Counted by sessions, on whatever thread they run.
     pub(super) inflated: AtomicU64,
 }
@@ -75,6 +76,8 @@ pub(crate) struct Totals {
     pub(crate) closed_slow: u64,
     /// Connections closed because they answered no ping.
     pub(crate) closed_silent: u64,
+    /// Connections closed because their credentials ended, or none came.
+    pub(crate) closed_expired: u64,
 }
 
 impl Totals {
@@ -94,5 +97,6 @@ impl Totals {
         self.stalled += stats.stalled.read();
         self.closed_slow += stats.closed_slow.read();
         self.closed_silent += stats.closed_silent.read();
+        self.closed_expired += stats.closed_expired.read();
     }
 }

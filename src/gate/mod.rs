@@ -4,14 +4,24 @@
 //! forgotten: without a pass there is nothing to call. Embedders hold the `Broker` itself; they are
 //! trusted.
 
+mod admission;
+#[cfg(test)]
+mod tests;
+
 use std::borrow::Cow;
+use std::fmt;
 use std::sync::Arc;
 
+use crate::auth::{Hooks, Permissions, Right};
 use crate::broker::{
-    Broker, ConnectionId, Found, Message, Placed, Refused, Snapshot, Subscription, TooManyTopics, Topic,
+    Broker, ConnectionId, Found, Introduction, Message, Placed, Refused, Snapshot, Subscription, TooManyTopics, Topic,
 };
 use crate::limits::Excess;
 use crate::protocol::{Data, ErrorCode, Filter, Since, TopicName};
+
+pub(crate) use admission::{Gate, Rules};
+
+use admission::Holder;
 
 /// When an overloaded server may be asked again, in milliseconds.
 const RETRY_MS: u64 = 1_000;
@@ -26,10 +36,15 @@ const HISTORY_BYTES_MAX: usize = 1024 * 1024;
 /// What one caller may do.
 ///
 /// Without credentials configured everybody may publish to and subscribe to everything but the
-/// names that belong to the server: those may be read, not written.
-#[derive(Clone, Debug)]
+/// names that belong to the server: those may be read, not written. With credentials nobody may do
+/// anything that their permissions do not say.
+#[derive(Clone)]
 pub(crate) struct Pass {
     broker: Broker,
+    holder: Holder,
+    hooks: Option<Arc<dyn Hooks>>,
+    /// `None` over HTTP.
+    connection: Option<ConnectionId>,
 }
 
 /// What is to be published.
@@ -63,13 +78,47 @@ pub(crate) enum Admitted {
 
 impl Pass {
     /// The pass of somebody without credentials, where none are configured.
+    #[cfg(test)]
     pub(crate) fn anonymous(broker: Broker) -> Self {
-        Pass { broker }
+        Pass::new(broker, Holder::Anybody, None, None)
+    }
+
+    /// Nothing, unless the right is there for all that `wanted`, a name or a pattern, stands for.
+    pub(crate) fn require(&self, right: Right, wanted: &str) -> Result<(), Denied> {
+        // Everybody may read everything where nobody is asked who they are, the server's own topics
+        // included.
+        let allowed = match &self.holder {
+            Holder::Anybody => true,
+            _ => self.permissions().is_some_and(|permissions| permissions.allow_filter(right, wanted)),
+        };
+        if allowed { Ok(()) } else { Err(self.lacks(right.verb())) }
+    }
+
+    /// Nothing, unless they administer. Where nobody is asked who they are, everybody does.
+    pub(crate) fn require_admin(&self) -> Result<(), Denied> {
+        let allowed = match &self.holder {
+            Holder::Anybody => true,
+            _ => self.permissions().is_some_and(Permissions::is_admin),
+        };
+        if allowed { Ok(()) } else { Err(self.lacks("administer")) }
+    }
+
+    /// Whoever has shown nothing may show something; for the others there is nothing to be done.
+    fn lacks(&self, verb: &str) -> Denied {
+        match &self.holder {
+            Holder::Known(_) | Holder::Anybody => {
+                Denied::new(ErrorCode::Forbidden, format!("the right to {verb} is missing"))
+            }
+            Holder::Stranger | Holder::Anonymous(_) => Denied::stranger(),
+        }
     }
 
     /// What the shard is to be asked for, if it may be subscribed to.
     pub(crate) fn subscribe(&self, filter: Filter) -> Result<Filter, Denied> {
-        // Without credentials everybody may read everything, the server's own topics included.
+        self.require(Right::Subscribe, filter.as_str())?;
+        if let Some(hooks) = &self.hooks {
+            self.with_client(|client| hooks.subscribe(client, filter.as_str()))?;
+        }
         Ok(filter)
     }
 
@@ -79,6 +128,12 @@ impl Pass {
         Ok(Subscription::new(self.broker.clone(), filter)?)
     }
 
+    /// What others are told of a member, if it may be one. `said` is what it says of itself.
+    pub(crate) fn introduce(&self, filter: &Filter, said: Option<Data>) -> Result<Introduction, Denied> {
+        self.require(Right::Presence, filter.as_str())?;
+        Ok(Introduction { subject: self.subject().cloned(), member: said })
+    }
+
     /// Earlier messages of a topic: the first after `since`, or the newest.
     pub(crate) fn history(&self, name: &str, since: Option<Since>, limit: Option<u64>) -> Result<Found, Denied> {
         let limit = limit.unwrap_or(HISTORY_DEFAULT);
@@ -86,6 +141,7 @@ impl Pass {
             return Err(Denied::new(ErrorCode::BadRequest, format!("`limit` is at most {HISTORY_MAX}")));
         }
         let name = TopicName::parse(name).map_err(|error| Denied::new(ErrorCode::BadTopic, error.to_string()))?;
+        self.require(Right::History, &name)?;
         let topic = self.broker.registry().topic(&name, self.broker.now_ms())?;
         Ok(topic.history(since, limit as usize, HISTORY_BYTES_MAX))
     }
@@ -96,6 +152,7 @@ impl Pass {
             Ok(_) => Denied::new(ErrorCode::BadRequest, "`presence` needs a topic, not a pattern"),
             Err(_) => Denied::new(ErrorCode::BadTopic, error.to_string()),
         })?;
+        self.require(Right::Presence, &name)?;
         let Some(topic) = self.broker.registry().get(&name) else { return Ok(Snapshot::empty()) };
         if topic.presence().gather(self.broker.now_ms()) {
             topic.announce();
@@ -103,8 +160,8 @@ impl Pass {
         Ok(topic.presence().snapshot())
     }
 
-    /// The topic of that name, if it may be published to. `recent` saves the look-up when it is the
-    /// one.
+    /// The topic of that name, if it may be published to. `recent` saves the look-up and the check when
+    /// it is the one: it must have been published to with this pass.
     pub(crate) fn publish_to(&self, name: &str, recent: Option<&Arc<Topic>>) -> Result<Arc<Topic>, Denied> {
         if let Some(topic) = recent
             && &**topic.name() == name
@@ -114,18 +171,27 @@ impl Pass {
         let known = self.broker.registry().get(name);
         let reserved = || Denied::new(ErrorCode::Forbidden, "names that begin with `$` belong to the server");
         if let Some(topic) = known {
-            return if topic.name().is_reserved() { Err(reserved()) } else { Ok(topic) };
+            if topic.name().is_reserved() {
+                return Err(reserved());
+            }
+            self.require(Right::Publish, name)?;
+            return Ok(topic);
         }
         let name = TopicName::parse(name).map_err(|error| Denied::new(ErrorCode::BadTopic, error.to_string()))?;
         if name.is_reserved() {
             return Err(reserved());
         }
+        self.require(Right::Publish, &name)?;
         Ok(self.broker.registry().topic(&name, self.broker.now_ms())?)
     }
 
     /// Publishes, or says that there is no room yet.
     pub(crate) fn publish(&self, topic: Arc<Topic>, publication: Publication<'_>) -> Result<Admitted, Denied> {
         let Publication { data, key, idempotency_key, skip } = publication;
+        let data = match &self.hooks {
+            Some(hooks) => self.with_client(|client| hooks.publish(client, topic.name(), data))?,
+            None => data,
+        };
         let limit = self.broker.registry().options().message_bytes_max;
         let bytes = data.bytes().len();
         if bytes > limit {
@@ -135,8 +201,9 @@ impl Pass {
             ));
         }
         let now_ms = self.broker.now_ms();
-        // One scope for all who have no credentials.
-        let message = Message::new(topic.name().len(), data, skip, now_ms).about(key).marked("", idempotency_key);
+        // One scope for each subject, and one for all who have none.
+        let scope = self.subject().map_or("", |subject| subject);
+        let message = Message::new(topic.name().len(), data, skip, now_ms).about(key).marked(scope, idempotency_key);
         let message = Arc::new(message);
         match self.broker.registry().publish(topic, message, now_ms) {
             Ok(placed) => Ok(Admitted::Placed(placed)),
@@ -161,6 +228,11 @@ impl Denied {
         Denied { code, message: message.into(), retry_after_ms: None }
     }
 
+    /// Nothing was shown, and it takes something.
+    pub(crate) fn stranger() -> Self {
+        Denied::new(ErrorCode::Unauthorized, "credentials are needed")
+    }
+
     /// There has been no room for too long.
     pub(crate) fn overloaded(message: &'static str) -> Self {
         Denied { retry_after_ms: Some(RETRY_MS), ..Denied::new(ErrorCode::Overloaded, message) }
@@ -171,6 +243,12 @@ impl From<Excess> for Denied {
     fn from(excess: Excess) -> Self {
         let retry_after_ms = Some(excess.retry_after_ms);
         Denied { retry_after_ms, ..Denied::new(ErrorCode::RateLimited, excess.limit.message()) }
+    }
+}
+
+impl fmt::Debug for Pass {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Pass").field("holder", &self.holder).finish_non_exhaustive()
     }
 }
 

@@ -5,12 +5,13 @@ use std::str::Utf8Error;
 
 use bytes::{Buf, Bytes};
 use http::header::CONTENT_TYPE;
-use http::{HeaderMap, Request, Response, StatusCode};
+use http::{HeaderMap, Response, StatusCode};
 use http_body_util::{BodyExt, LengthLimitError, Limited};
 use percent_encoding::percent_decode_str;
 use serde::Serialize;
 use tokio::time::timeout;
 
+use super::credentials::deny;
 use super::reply::{self, Body, ErrorFields};
 use super::service::Shared;
 use crate::broker::Placed;
@@ -51,16 +52,22 @@ struct ListedTopic<'a> {
 }
 
 /// `POST /v1/publish`
-pub(super) async fn publish<B>(shared: &Shared, request: Request<B>, mut meters: Option<Meters>) -> Response<Body>
+pub(super) async fn publish<B>(
+    shared: &Shared,
+    pass: &Pass,
+    mut meters: Option<Meters>,
+    headers: &HeaderMap,
+    body: B,
+) -> Response<Body>
 where
     B: http_body::Body + Send,
     B::Error: Into<Box<dyn Error + Send + Sync>>,
 {
-    let Some(encoding) = encoding(request.headers()) else {
+    let Some(encoding) = encoding(headers) else {
         let message = "the body is to be application/json or application/msgpack";
         return reply::error(StatusCode::UNSUPPORTED_MEDIA_TYPE, ErrorCode::BadRequest, message);
     };
-    let body = match collect(shared, request.into_body()).await {
+    let body = match collect(shared, body).await {
         Ok(body) => body,
         Err(status) => {
             let (code, message) = match status {
@@ -77,11 +84,10 @@ where
         return deny(encoding, &excess.into());
     }
     let limits = shared.options.session.decode_limits();
-    let pass = Pass::anonymous(shared.broker.clone());
     let meters = meters.as_ref();
     match decode_publish_body(encoding, &body, &limits) {
         Err(refusal) => deny(encoding, &denied(refusal)),
-        Ok(PublishBody::One(publish)) => match publish_one(&pass, meters, encoding, &publish) {
+        Ok(PublishBody::One(publish)) => match publish_one(pass, meters, encoding, &publish) {
             Ok(placed) => reply::encoded(StatusCode::OK, encoding, &Outcome::from(Ok(placed))),
             Err(denied) => deny(encoding, &denied),
         },
@@ -90,7 +96,7 @@ where
                 .into_iter()
                 .map(|item| {
                     let publish = item.map_err(denied)?;
-                    publish_one(&pass, meters, encoding, &publish)
+                    publish_one(pass, meters, encoding, &publish)
                 })
                 .map(Outcome::from)
                 .collect();
@@ -150,11 +156,6 @@ fn denied(refusal: Refusal<'_>) -> Denied {
     Denied::new(refusal.code, refusal.message)
 }
 
-pub(super) fn deny(encoding: Encoding, denied: &Denied) -> Response<Body> {
-    let status = StatusCode::from_u16(denied.code.http_status()).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
-    reply::failure(status, encoding, denied.code, &denied.message, denied.retry_after_ms)
-}
-
 impl From<Result<Placed, Denied>> for Outcome {
     fn from(result: Result<Placed, Denied>) -> Self {
         match result {
@@ -205,7 +206,7 @@ fn topic_of<'a>(path: &'a str, tail: &str) -> Option<&'a str> {
 }
 
 /// `GET /v1/topics/{topic}/history?epoch=&offset=&limit=`
-pub(super) fn history(shared: &Shared, path: &str, query: &str) -> Response<Body> {
+pub(super) fn history(pass: &Pass, path: &str, query: &str) -> Response<Body> {
     let topic = topic_of(path, "/history").unwrap_or_default();
     let Ok(topic) = percent_decode_str(topic).decode_utf8() else { return bad_query(NOT_UTF8) };
     let (mut epoch, mut offset, mut limit) = (None, None, None);
@@ -230,7 +231,7 @@ pub(super) fn history(shared: &Shared, path: &str, query: &str) -> Response<Body
         (None, None) => None,
         _ => return bad_query("epoch and offset belong together"),
     };
-    match Pass::anonymous(shared.broker.clone()).history(&topic, since, limit) {
+    match pass.history(&topic, since, limit) {
         Ok(found) => {
             let mut body = Vec::new();
             found.event(None, &topic, &found.list()).encode(Encoding::Json, &mut body);
@@ -241,10 +242,10 @@ pub(super) fn history(shared: &Shared, path: &str, query: &str) -> Response<Body
 }
 
 /// `GET /v1/topics/{topic}/presence`
-pub(super) fn presence(shared: &Shared, path: &str) -> Response<Body> {
+pub(super) fn presence(pass: &Pass, path: &str) -> Response<Body> {
     let topic = topic_of(path, "/presence").unwrap_or_default();
     let Ok(topic) = percent_decode_str(topic).decode_utf8() else { return bad_query(NOT_UTF8) };
-    match Pass::anonymous(shared.broker.clone()).presence(&topic) {
+    match pass.presence(&topic) {
         Ok(snapshot) => {
             let (version, count) = (snapshot.version, snapshot.count);
             let mut body = Vec::new();

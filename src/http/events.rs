@@ -13,12 +13,14 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use http::header::{CACHE_CONTROL, CONTENT_TYPE};
-use http::{HeaderMap, HeaderName, HeaderValue, Method, Request, Response, StatusCode};
+use http::request::Parts;
+use http::{HeaderMap, HeaderName, HeaderValue, Method, Response, StatusCode};
 
 use self::id::EventId;
 use self::stream::Seat;
 use super::api::{self, NOT_UTF8, bad_query};
 use super::arrival;
+use super::credentials::deny;
 use super::reply::Body;
 use super::service::Service;
 use super::upgrade;
@@ -46,19 +48,19 @@ struct Asked {
 }
 
 /// `GET /v1/events?topic=a&topic=b`
-pub(super) fn open<B>(service: &Service, request: &Request<B>, client: &Client) -> Response<Body> {
+pub(super) fn open(service: &Service, head: &Parts, pass: &Pass, client: &Client) -> Response<Body> {
     let shared = &service.shared;
     if let Err(excess) = service.attempt(client) {
         return arrival::refuse(excess);
     }
-    let asked = match read(request.uri().query().unwrap_or(""), request.headers()) {
+    let asked = match read(head.uri.query().unwrap_or(""), &head.headers) {
         Ok(asked) => asked,
         Err(refused) => return *refused,
     };
     let most = shared.options.shard.subscriptions_per_connection_max;
     if asked.topics.len() > most {
         let message = format!("a connection follows at most {most} topics");
-        return api::deny(Encoding::Json, &Denied::new(ErrorCode::TooManySubscriptions, message));
+        return deny(Encoding::Json, &Denied::new(ErrorCode::TooManySubscriptions, message));
     }
     // Counted first: either the drain is seen below, or whoever waits for its end waits for this one.
     let counted = shared.pool.admit(shared.options.connections_max as u64);
@@ -72,16 +74,15 @@ pub(super) fn open<B>(service: &Service, request: &Request<B>, client: &Client) 
         Ok(meters) => meters,
         Err(excess) => return arrival::refuse(excess),
     };
-    if request.method() == Method::HEAD {
+    if head.method == Method::HEAD {
         // Nobody will read a stream, so no topic is brought into being for it.
         return response(Body::default());
     }
-    let pass = Pass::anonymous(shared.broker.clone());
     let followed: Result<Vec<_>, Denied> =
-        asked.topics.into_iter().map(|name| follow(&pass, name, asked.after.as_ref())).collect();
+        asked.topics.into_iter().map(|name| follow(pass, name, asked.after.as_ref())).collect();
     let followed = match followed {
         Ok(followed) => followed,
-        Err(denied) => return api::deny(Encoding::Json, &denied),
+        Err(denied) => return deny(Encoding::Json, &denied),
     };
     shared.serve_stats();
     let heartbeat = Duration::from_millis(shared.options.session.heartbeat_ms);
@@ -89,6 +90,7 @@ pub(super) fn open<B>(service: &Service, request: &Request<B>, client: &Client) 
     let seed = shared.broker.next_connection().0;
     let seat = Seat { _counted: counted, _meters: meters };
     let stream = EventStream::new(followed, heartbeat, seed, Arc::clone(&shared.streams), seat);
+    let stream = stream.until(pass.expires_in_ms().map(Duration::from_millis));
     response(stream.into())
 }
 
@@ -99,7 +101,7 @@ fn read(query: &str, headers: &HeaderMap) -> Result<Asked, Box<Response<Body>>> 
         match name {
             "topic" => {
                 let topic = TopicName::parse(&value)
-                    .map_err(|error| api::deny(Encoding::Json, &Denied::new(ErrorCode::BadTopic, error.to_string())))?;
+                    .map_err(|error| deny(Encoding::Json, &Denied::new(ErrorCode::BadTopic, error.to_string())))?;
                 if !topics.contains(&topic) {
                     topics.push(topic);
                 }

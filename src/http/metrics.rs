@@ -49,6 +49,12 @@ impl Collector for Snapshot {
         write("conflated", "Messages passed over for a newer one of their key", &counter(figures.conflated))?;
         write("closed_slow", "Connections closed for being too slow", &counter(figures.closed_slow))?;
         write("closed_silent", "Connections closed for answering no ping", &counter(figures.closed_silent))?;
+        write(
+            "closed_expired",
+            "Connections closed because their credentials ended or none came",
+            &counter(figures.closed_expired),
+        )?;
+        write("refused_credentials", "Credentials shown that did not count", &counter(figures.refused_credentials))?;
         write("refused", "Connections refused, the server being full or draining", &counter(figures.refused))?;
         write(
             "limited_attempts",

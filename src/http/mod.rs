@@ -5,6 +5,7 @@
 
 mod api;
 mod arrival;
+mod credentials;
 mod deflate;
 mod events;
 mod limits;

@@ -1,13 +1,16 @@
 //! The settings of a [`Service`].
 
+use std::fmt;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64};
 use std::time::Duration;
 
 use super::Service;
 use super::service::Shared;
+use crate::auth::{Authenticator, Hooks, Permissions};
 use crate::broker::Broker;
 use crate::fanout::{Pool, ShardOptions};
+use crate::gate::{Gate, Rules};
 use crate::limits::{LimitOptions, Limits};
 use crate::session::SessionOptions;
 
@@ -23,6 +26,8 @@ pub(crate) struct Options {
     /// How long a request's body may take to arrive, in all.
     pub(crate) http_body_time: Duration,
     pub(crate) limits: LimitOptions,
+    /// Whether `/metrics` needs the admin right.
+    pub(crate) protect_metrics: bool,
     pub(crate) session: SessionOptions,
     pub(crate) shard: ShardOptions,
     pub(crate) shards: usize,
@@ -39,6 +44,7 @@ impl Default for Options {
             http_body_bytes_max: 1024 * 1024,
             http_body_time: Duration::from_secs(10),
             limits: LimitOptions::default(),
+            protect_metrics: false,
             session: SessionOptions::default(),
             shard: ShardOptions::default(),
             shards: std::thread::available_parallelism().map_or(1, std::num::NonZero::get),
@@ -47,18 +53,59 @@ impl Default for Options {
 }
 
 /// Settings of a [`Service`], see [`Service::builder`].
-#[derive(Clone, Debug)]
 #[must_use]
 pub struct ServiceBuilder {
     pub(crate) broker: Broker,
     pub(crate) options: Options,
+    rules: Rules,
 }
 
 impl ServiceBuilder {
     pub(crate) fn new(broker: Broker) -> Self {
         let mut options = Options::default();
         options.session.message_bytes_max = broker.registry().options().message_bytes_max;
-        ServiceBuilder { broker, options }
+        ServiceBuilder { broker, options, rules: Rules::default() }
+    }
+
+    /// Who says who somebody is. With one, everybody has to show credentials, or has the rights of
+    /// [`anonymous`](Self::anonymous). The default is none: nobody is asked who they are.
+    pub fn authenticator(mut self, authenticator: impl Authenticator) -> Self {
+        self.rules.authenticator = Some(Arc::new(authenticator));
+        self
+    }
+
+    /// What those may do who show no credentials, where there is an
+    /// [`authenticator`](Self::authenticator). The default is nothing: they are to show some within
+    /// [`first_command`](Self::first_command).
+    pub fn anonymous(mut self, permissions: Permissions) -> Self {
+        self.rules.anonymous = Arc::new(permissions);
+        self
+    }
+
+    /// What is asked when somebody comes, follows, publishes and goes.
+    pub fn hooks(mut self, hooks: impl Hooks) -> Self {
+        self.rules.hooks = Some(Arc::new(hooks));
+        self
+    }
+
+    /// How long a connection that shows no credentials may take to send an `auth` command where they are
+    /// needed. The default is ten seconds.
+    pub fn first_command(mut self, within: Duration) -> Self {
+        self.options.session.first_command_ms = ms(within);
+        self
+    }
+
+    /// How long before its credentials end a client is told, so that it can show new ones. The default is
+    /// thirty seconds.
+    pub fn expiring(mut self, before: Duration) -> Self {
+        self.options.shard.expiring_ms = ms(before);
+        self
+    }
+
+    /// Whether `/metrics` needs the admin right. The default is no: it names nothing that a client chose.
+    pub fn protect_metrics(mut self, protected: bool) -> Self {
+        self.options.protect_metrics = protected;
+        self
     }
 
     /// A name that requests may address the server by, beside IP addresses and `localhost`. A page
@@ -97,7 +144,6 @@ impl ServiceBuilder {
     /// How often a silent connection hears something, and how long it may take to answer a ping. The
     /// defaults are 25 and 20 seconds: most proxies give up on a connection after 60.
     pub fn heartbeat(mut self, every: Duration, answer_within: Duration) -> Self {
-        let ms = |time: Duration| u64::try_from(time.as_millis()).unwrap_or(u64::MAX);
         self.options.shard.heartbeat_ms = ms(every);
         self.options.shard.timeout_ms = ms(answer_within);
         self.options.session.heartbeat_ms = ms(every);
@@ -115,6 +161,8 @@ impl ServiceBuilder {
         let pool = Pool::new(self.broker.clone(), self.options.shard, self.options.shards);
         let session_options = Arc::new(self.options.session);
         let shared = Shared {
+            gate: Gate::new(self.broker.clone(), self.rules),
+            refusals: Arc::default(),
             broker: self.broker,
             pool,
             session_options,
@@ -128,4 +176,17 @@ impl ServiceBuilder {
         };
         Service { shared: Arc::new(shared), shard: None, arrival: None }
     }
+}
+
+impl fmt::Debug for ServiceBuilder {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("ServiceBuilder")
+            .field("broker", &self.broker)
+            .field("options", &self.options)
+            .finish_non_exhaustive()
+    }
+}
+
+fn ms(time: Duration) -> u64 {
+    u64::try_from(time.as_millis()).unwrap_or(u64::MAX)
 }

@@ -32,11 +32,28 @@ impl Foreign {
     }
 }
 
+/// Whom a page is taken to speak for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Trust {
+    /// Nobody is asked who they are: a page of this machine speaks for whoever sits at it.
+    ThisMachine,
+    /// Credentials are asked for, and somebody without may do something as well.
+    NamesAndOrigins,
+    /// Nobody may do anything without credentials: a page whose name was pointed at this machine has none.
+    Credentials,
+}
+
 /// The request's origin if it has one and may connect, `None` if it has none.
-pub(super) fn judge(uri: &Uri, headers: &HeaderMap, options: &Options) -> Result<Option<HeaderValue>, Foreign> {
+pub(super) fn judge(
+    uri: &Uri,
+    headers: &HeaderMap,
+    options: &Options,
+    trust: Trust,
+) -> Result<Option<HeaderValue>, Foreign> {
     let host = host(uri, headers).ok_or(Foreign::Host)?;
     let name = host.host();
-    if !is_ip(name)
+    if trust != Trust::Credentials
+        && !is_ip(name)
         && !name.eq_ignore_ascii_case("localhost")
         && !options.hosts.iter().any(|known| known.eq_ignore_ascii_case(name))
     {
@@ -47,7 +64,7 @@ pub(super) fn judge(uri: &Uri, headers: &HeaderMap, options: &Options) -> Result
     let origin = value.to_str().map_err(|_| Foreign::Origin)?;
     let listed = options.origins.iter().any(|known| known.eq_ignore_ascii_case(origin));
     // Several, or `null` (a sandboxed frame, a file), come from nowhere that could be trusted.
-    if origins.next().is_none() && (listed || is_own(origin, &host)) {
+    if origins.next().is_none() && (listed || is_own(origin, &host, trust)) {
         Ok(Some(value.clone()))
     } else {
         Err(Foreign::Origin)
@@ -64,8 +81,8 @@ fn host(uri: &Uri, headers: &HeaderMap) -> Option<Authority> {
     hosts.next().is_none().then_some(host)
 }
 
-/// Whether an origin is the very host that was asked, or a page of this machine.
-fn is_own(origin: &str, host: &Authority) -> bool {
+/// Whether an origin is the very host that was asked, or a page of this machine where those count.
+fn is_own(origin: &str, host: &Authority, trust: Trust) -> bool {
     let Ok(origin) = origin.parse::<Uri>() else { return false };
     let (Some(scheme), Some(authority)) = (origin.scheme_str(), origin.authority()) else { return false };
     let default_port = match scheme {
@@ -73,7 +90,7 @@ fn is_own(origin: &str, host: &Authority) -> bool {
         "https" => 443,
         _ => return false,
     };
-    if is_loopback(authority.host()) {
+    if trust == Trust::ThisMachine && is_loopback(authority.host()) {
         return true;
     }
     let port = |authority: &Authority| authority.port_u16().unwrap_or(default_port);
@@ -117,6 +134,11 @@ mod tests {
     use http::Request;
 
     fn check(host: &str, origin: Option<&str>, expected: Result<(), Foreign>) {
+        check_with(Trust::ThisMachine, host, origin, expected);
+    }
+
+    #[track_caller]
+    fn check_with(trust: Trust, host: &str, origin: Option<&str>, expected: Result<(), Foreign>) {
         let options = Options {
             hosts: vec!["events.example.com".into()],
             origins: vec!["https://app.example.com".into()],
@@ -127,7 +149,7 @@ mod tests {
             request = request.header(ORIGIN, origin);
         }
         let request = request.body(()).expect("a request");
-        let judged = judge(request.uri(), request.headers(), &options).map(|_| ());
+        let judged = judge(request.uri(), request.headers(), &options, trust).map(|_| ());
         assert_eq!(judged, expected, "host {host}, origin {origin:?}");
     }
 
@@ -180,15 +202,35 @@ mod tests {
     }
 
     #[test]
+    fn with_credentials_only_the_own_host_and_listed_origins_count() {
+        for trust in [Trust::NamesAndOrigins, Trust::Credentials] {
+            check_with(trust, "192.0.2.7:7070", Some("http://192.0.2.7:7070"), Ok(()));
+            check_with(trust, "192.0.2.7:7070", Some("https://app.example.com"), Ok(()));
+            check_with(trust, "localhost:7070", Some("http://localhost:7070"), Ok(()));
+            for foreign in ["http://localhost:5173", "http://127.0.0.1:5173", "http://[::1]:5173", "null"] {
+                check_with(trust, "localhost:7070", Some(foreign), Err(Foreign::Origin));
+            }
+        }
+    }
+
+    #[test]
+    fn any_name_will_do_where_nobody_may_do_anything_without_credentials() {
+        check_with(Trust::Credentials, "push.example", None, Ok(()));
+        check_with(Trust::Credentials, "push.example", Some("https://push.example"), Ok(()));
+        check_with(Trust::Credentials, "push.example", Some("https://evil.example"), Err(Foreign::Origin));
+        check_with(Trust::NamesAndOrigins, "push.example", Some("https://push.example"), Err(Foreign::Host));
+    }
+
+    #[test]
     fn two_hosts_or_two_origins_are_none() {
         let options = Options::default();
         let twice = Request::get("/").header(HOST, "localhost").header(HOST, "localhost").body(()).expect("a request");
-        assert_eq!(judge(twice.uri(), twice.headers(), &options), Err(Foreign::Host));
+        assert_eq!(judge(twice.uri(), twice.headers(), &options, Trust::ThisMachine), Err(Foreign::Host));
         let origins = Request::get("/")
             .header(HOST, "localhost")
             .header(ORIGIN, "http://localhost")
             .header(ORIGIN, "http://localhost");
         let origins = origins.body(()).expect("a request");
-        assert_eq!(judge(origins.uri(), origins.headers(), &options), Err(Foreign::Origin));
+        assert_eq!(judge(origins.uri(), origins.headers(), &options, Trust::ThisMachine), Err(Foreign::Origin));
     }
 }

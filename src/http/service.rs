@@ -11,17 +11,22 @@ use std::task::{Context, Poll};
 
 use bytes::Bytes;
 use http::header::{ALLOW, VARY};
-use http::{HeaderValue, Method, Request, Response, StatusCode};
+use http::request::Parts;
+use http::{HeaderMap, HeaderValue, Method, Request, Response, StatusCode};
 
 use super::arrival::{self, Arrived};
+use super::credentials::Shown;
 use super::events::{self, Streams};
 use super::options::{Options, ServiceBuilder};
+use super::origin::Trust;
 use super::reply::{self, Body};
-use super::{api, metrics, origin, page, stats, upgrade};
+use super::{api, credentials, metrics, origin, page, stats, upgrade};
 use crate::broker::Broker;
+use crate::fanout::headcount::Headcount;
 use crate::fanout::{Pool, Totals};
+use crate::gate::{Denied, Gate, Pass};
 use crate::limits::{Client, Limits};
-use crate::protocol::ErrorCode;
+use crate::protocol::{Encoding, ErrorCode};
 use crate::session::{Resumables, SessionOptions};
 
 /// A broker's HTTP service: `/ws`, `/v1/…`, `/healthz`, `/readyz`, `/metrics` and the page at `/`.
@@ -60,6 +65,9 @@ pub(crate) struct Shared {
     pub(super) session_options: Arc<SessionOptions>,
     pub(super) limits: Arc<Limits>,
     pub(super) resumables: Arc<Resumables>,
+    pub(super) gate: Gate,
+    /// Connections that are open only to be told that their credentials do not count.
+    pub(super) refusals: Arc<Headcount>,
     pub(super) draining: AtomicBool,
     /// Connections refused, for want of room or while draining.
     pub(super) refused: AtomicU64,
@@ -173,7 +181,7 @@ impl Service {
         B: http_body::Body + Send,
         B::Error: Into<Box<dyn Error + Send + Sync>>,
     {
-        match origin::judge(request.uri(), request.headers(), &self.shared.options) {
+        match origin::judge(request.uri(), request.headers(), &self.shared.options, self.shared.trust()) {
             Err(foreign) => reply::error(StatusCode::FORBIDDEN, ErrorCode::Forbidden, foreign.as_str()),
             Ok(allowed) => {
                 let preflight = request.method() == Method::OPTIONS;
@@ -191,40 +199,75 @@ impl Service {
         B: http_body::Body + Send,
         B::Error: Into<Box<dyn Error + Send + Sync>>,
     {
-        let path = request.uri().path().to_owned();
-        let is_post = request.method() == Method::POST;
-        let is_get = matches!(*request.method(), Method::GET | Method::HEAD);
-        let meters = match self.meter(&path, client) {
+        let meters = match self.meter(request.uri().path(), client) {
             Ok(meters) => meters,
             Err(excess) => return arrival::refuse(excess),
         };
-        match path.as_str() {
-            "/ws" => upgrade::upgrade(self, request, client),
-            "/v1/publish" if is_post => api::publish(&self.shared, request, meters).await,
-            "/v1/publish" => not_allowed("POST"),
-            "/v1/events" if is_get => events::open(self, &request, client),
-            "/v1/topics" if is_get => api::topics(&self.shared, request.uri().query().unwrap_or("")),
-            "/healthz" if is_get => reply::text(StatusCode::OK, "ok\n"),
-            "/readyz" if is_get && self.shared.is_draining() => {
-                reply::text(StatusCode::SERVICE_UNAVAILABLE, "draining\n")
+        if request.uri().path() == "/ws" {
+            return upgrade::upgrade(self, request, client).await;
+        }
+        let (head, body) = request.into_parts();
+        let path = head.uri.path();
+        let is_post = head.method == Method::POST;
+        let is_get = matches!(head.method, Method::GET | Method::HEAD);
+        let query = head.uri.query().unwrap_or("");
+        let shared = &self.shared;
+        let answered = match path {
+            "/v1/publish" if is_post => match self.caller(&head.headers).await {
+                Ok(pass) => Ok(api::publish(shared, &pass, meters, &head.headers, body).await),
+                Err(denied) => Err(denied),
+            },
+            "/v1/publish" => Ok(not_allowed("POST")),
+            "/v1/events" if is_get => match self.follower(&head).await {
+                Ok(pass) => Ok(events::open(self, &head, &pass, client)),
+                Err(denied) => Err(denied),
+            },
+            "/v1/topics" if is_get => self.administrator(&head.headers).await.map(|()| api::topics(shared, query)),
+            "/healthz" if is_get => Ok(reply::text(StatusCode::OK, "ok\n")),
+            "/readyz" if is_get && shared.is_draining() => {
+                Ok(reply::text(StatusCode::SERVICE_UNAVAILABLE, "draining\n"))
             }
-            "/readyz" if is_get => reply::text(StatusCode::OK, "ready\n"),
-            "/metrics" if is_get => metrics::render(&self.shared),
-            "/v1/events" | "/v1/topics" | "/healthz" | "/readyz" | "/metrics" => not_allowed("GET, HEAD"),
+            "/readyz" if is_get => Ok(reply::text(StatusCode::OK, "ready\n")),
+            "/metrics" if is_get && shared.options.protect_metrics => {
+                self.administrator(&head.headers).await.map(|()| metrics::render(shared))
+            }
+            "/metrics" if is_get => Ok(metrics::render(shared)),
+            "/v1/events" | "/v1/topics" | "/healthz" | "/readyz" | "/metrics" => Ok(not_allowed("GET, HEAD")),
             path if api::is_of_topic(path, "/presence") => match is_get {
-                true => api::presence(&self.shared, path),
-                false => not_allowed("GET, HEAD"),
+                true => self.caller(&head.headers).await.map(|pass| api::presence(&pass, path)),
+                false => Ok(not_allowed("GET, HEAD")),
             },
             path if api::is_of_topic(path, "/history") => match is_get {
-                true => api::history(&self.shared, path, request.uri().query().unwrap_or("")),
-                false => not_allowed("GET, HEAD"),
+                true => self.caller(&head.headers).await.map(|pass| api::history(&pass, path, query)),
+                false => Ok(not_allowed("GET, HEAD")),
             },
-            path => match page::asset(path) {
+            path => Ok(match page::asset(path) {
                 Some(_) if !is_get => not_allowed("GET, HEAD"),
                 Some(asset) => asset.respond(),
                 None => reply::error(StatusCode::NOT_FOUND, ErrorCode::BadRequest, "nothing here"),
-            },
-        }
+            }),
+        };
+        answered.unwrap_or_else(|denied| credentials::deny(Encoding::Json, &denied))
+    }
+
+    /// What the caller of the API may do, which is something.
+    async fn caller(&self, headers: &HeaderMap) -> Result<Pass, Denied> {
+        self.admit(Shown::in_headers(headers)).await
+    }
+
+    /// The same for who opens a stream of events: an `EventSource` of a page sends no headers of the page's.
+    async fn follower(&self, head: &Parts) -> Result<Pass, Denied> {
+        self.admit(Shown::in_headers(&head.headers).or_else(|| Shown::in_query(&head.uri))).await
+    }
+
+    async fn admit(&self, shown: Option<Shown<'_>>) -> Result<Pass, Denied> {
+        let pass = self.shared.gate.admit(shown.as_ref().map(Shown::credential), None).await?;
+        if pass.is_stranger() { Err(Denied::stranger()) } else { Ok(pass) }
+    }
+
+    /// Nothing, if the caller administers.
+    async fn administrator(&self, headers: &HeaderMap) -> Result<(), Denied> {
+        self.caller(headers).await?.require_admin()
     }
 }
 
@@ -232,6 +275,15 @@ impl Shared {
     pub(super) fn is_draining(&self) -> bool {
         // SeqCst: see `Headcount`.
         self.draining.load(Ordering::SeqCst)
+    }
+
+    /// Whom a web page is taken to speak for.
+    pub(super) fn trust(&self) -> Trust {
+        match (self.gate.asks(), self.gate.serves_strangers()) {
+            (false, _) => Trust::ThisMachine,
+            (true, true) => Trust::NamesAndOrigins,
+            (true, false) => Trust::Credentials,
+        }
     }
 
     pub(super) fn totals(&self) -> Totals {

@@ -7,35 +7,39 @@ use std::sync::atomic::Ordering;
 use http::header::{
     CONNECTION, SEC_WEBSOCKET_ACCEPT, SEC_WEBSOCKET_EXTENSIONS, SEC_WEBSOCKET_PROTOCOL, UPGRADE, USER_AGENT,
 };
+use http::request::Parts;
 use http::{HeaderValue, Request, Response, StatusCode};
 use hyper::upgrade::{OnUpgrade, Upgraded};
 use hyper_util::rt::TokioIo;
 use tokio::net::TcpStream;
 
 use super::arrival;
+use super::credentials::{self, Shown, TOKEN_PREFIX};
 use super::deflate;
 use super::reply::{self, Body};
 use super::service::{Service, Shared};
 use crate::broker::Form;
 use crate::fanout::Transport;
-use crate::gate::Pass;
+use crate::gate::Denied;
 use crate::limits::Client;
 use crate::protocol::{Encoding, ErrorCode};
-use crate::session::{self, Admission, Stream};
+use crate::session::{self, Admission, Refusal, Stream};
 use crate::ws;
-
-/// A subprotocol item that carries a token; it is never echoed.
-const TOKEN_PREFIX: &str = "fanfare.token.";
 
 /// When a full server may be asked again, in milliseconds.
 const RETRY_MS: u64 = 5_000;
 
-pub(super) fn upgrade<B>(service: &Service, mut request: Request<B>, client: &Client) -> Response<Body> {
+/// How many connections may be open at a time only to be told that their credentials do not count.
+const REFUSALS_MAX: u64 = 256;
+
+pub(super) async fn upgrade<B>(service: &Service, mut request: Request<B>, client: &Client) -> Response<Body> {
     let shared = &service.shared;
     if let Err(excess) = service.attempt(client) {
         return arrival::refuse(excess);
     }
-    let accept = match ws::check(request.method(), request.version(), request.headers()) {
+    let upgraded = hyper::upgrade::on(&mut request);
+    let (head, _) = request.into_parts();
+    let accept = match ws::check(&head.method, head.version, &head.headers) {
         Ok(accept) => accept,
         Err(error) => {
             let mut response = reply::error(error.status(), ErrorCode::BadRequest, &error.to_string());
@@ -61,8 +65,20 @@ pub(super) fn upgrade<B>(service: &Service, mut request: Request<B>, client: &Cl
         Ok(meters) => meters,
         Err(excess) => return arrival::refuse(excess),
     };
+    let id = shared.broker.next_connection();
+    let shown = Shown::in_handshake(&head.headers, &accept.protocols, &head.uri);
+    let (pass, refusal) = match shared.gate.admit(shown.as_ref().map(Shown::credential), Some(id)).await {
+        Ok(pass) => (pass, None),
+        Err(denied) => {
+            let is_of_page = shown.is_some_and(|shown| shown.carrier.is_of_pages());
+            let Some(counted) = is_of_page.then(|| shared.refusals.enter(REFUSALS_MAX)).flatten() else {
+                return refuse(&denied);
+            };
+            (shared.gate.stranger(), Some(Refusal { denied, _counted: counted }))
+        }
+    };
 
-    let deflate = agree(shared, &request);
+    let deflate = agree(shared, &head);
     let mut response = Response::new(Body::default());
     *response.status_mut() = StatusCode::SWITCHING_PROTOCOLS;
     let headers = response.headers_mut();
@@ -80,9 +96,11 @@ pub(super) fn upgrade<B>(service: &Service, mut request: Request<B>, client: &Cl
     shared.serve_stats();
     let mailbox = shared.pool.shard(service.shard);
     let admission = Admission {
-        pass: Pass::anonymous(shared.broker.clone()),
+        pass,
         meters,
-        id: shared.broker.next_connection(),
+        gate: shared.gate.clone(),
+        refusal,
+        id,
         form: Form::new(encoding, deflate.as_ref().map(ws::Deflate::window)),
         deflate,
         mailbox,
@@ -90,7 +108,6 @@ pub(super) fn upgrade<B>(service: &Service, mut request: Request<B>, client: &Cl
         resumables: Arc::clone(&shared.resumables),
         counted,
     };
-    let upgraded = hyper::upgrade::on(&mut request);
     tokio::spawn(begin(upgraded, admission));
     response
 }
@@ -124,16 +141,16 @@ fn open(upgraded: Upgraded) -> (Stream, Transport) {
 /// and is not known to do it wrong.
 ///
 /// Clients may not refer to earlier messages: an idle connection then keeps nothing.
-fn agree<B>(shared: &Shared, request: &Request<B>) -> Option<ws::Deflate> {
-    let declined = || request.uri().query().unwrap_or("").split('&').any(|pair| pair == "deflate=off");
+fn agree(shared: &Shared, head: &Parts) -> Option<ws::Deflate> {
+    let declined = || head.uri.query().unwrap_or("").split('&').any(|pair| pair == "deflate=off");
     let broken = || {
-        let agent = request.headers().get(USER_AGENT).and_then(|agent| agent.to_str().ok());
+        let agent = head.headers.get(USER_AGENT).and_then(|agent| agent.to_str().ok());
         agent.is_some_and(deflate::is_broken)
     };
     if !shared.options.compression || declined() || broken() {
         return None;
     }
-    ws::Deflate::negotiate(request.headers(), &ws::DeflateOptions::default())
+    ws::Deflate::negotiate(&head.headers, &ws::DeflateOptions::default())
 }
 
 /// The client's order decides.
@@ -150,6 +167,13 @@ fn choose(offered: &[&str]) -> Result<Encoding, Cow<'static, str>> {
             Err(format!("offer the subprotocol {json} or {msgpack}{hint}").into())
         }
     }
+}
+
+/// Credentials do not count, and whoever shows them can see a status.
+fn refuse(denied: &Denied) -> Response<Body> {
+    let mut response = credentials::deny(Encoding::Json, denied);
+    response.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));
+    response
 }
 
 pub(super) fn unavailable(shared: &Shared, message: &str) -> Response<Body> {

@@ -10,13 +10,13 @@ use std::time::Duration;
 use tokio::io::AsyncReadExt;
 use tokio::time::{Instant, timeout, timeout_at};
 
-use super::machine::{Ask, Machine, SessionOptions, Step, Waiting};
+use super::machine::{Ask, Machine, SessionOptions, Shown, Step, Waiting};
 use super::resume::{Resumable, Resumables};
 use super::stream::Stream;
 use crate::broker::{ConnectionId, Form};
 use crate::fanout::headcount::Counted;
-use crate::fanout::{Asker, Goodbye, HandOver, Link, Mailbox, Transport, What};
-use crate::gate::{Denied, Pass};
+use crate::fanout::{Asker, Goodbye, HandOver, Lease, Link, Mailbox, Transport, What};
+use crate::gate::{Denied, Gate, Pass};
 use crate::limits::Meters;
 use crate::protocol::{CloseCode, Encoding, ErrorCode, Event, Filter, decode_json, decode_msgpack};
 use crate::ws::{self, Incoming, Opcode, ReadError, ReadLimits, Reader};
@@ -37,6 +37,10 @@ pub(crate) struct Admission {
     pub(crate) pass: Pass,
     /// What it uses of its rates; `None` if it is exempt from them.
     pub(crate) meters: Option<Box<Meters>>,
+    /// Gives out the next pass, for an `auth` command.
+    pub(crate) gate: Gate,
+    /// Who shows credentials that do not count, where no status can be seen, is told so and let go.
+    pub(crate) refusal: Option<Refusal>,
     pub(crate) id: ConnectionId,
     pub(crate) form: Form,
     /// Present if messages may be compressed.
@@ -47,6 +51,13 @@ pub(crate) struct Admission {
     pub(crate) resumables: Arc<Resumables>,
     /// Counts the connection for as long as it lives.
     pub(crate) counted: Counted,
+}
+
+/// Why a connection is opened only to be closed.
+pub(crate) struct Refusal {
+    pub(crate) denied: Denied,
+    /// Counts such connections.
+    pub(crate) _counted: Counted,
 }
 
 /// How a connection's commands ended.
@@ -94,24 +105,31 @@ struct Session {
     out: Vec<u8>,
     /// Joins and leaves that the shard has been asked for. Wraps, as the shard's count does.
     asked: u32,
+    gate: Gate,
+    refusal: Option<Refusal>,
     _counted: Counted,
 }
 
 impl Drop for Session {
     fn drop(&mut self) {
         self.mailbox.post(&self.link, What::Gone);
+        if self.refusal.is_none() {
+            self.machine.pass().disconnect();
+        }
     }
 }
 
 impl Session {
     fn open(admission: Admission, transport: Transport) -> Self {
-        let Admission { pass, meters, id, form, deflate, mailbox, options, resumables, counted } = admission;
+        let Admission { pass, meters, gate, refusal, id, form, deflate, mailbox, options, resumables, counted } =
+            admission;
         let link = Arc::new(Link::new(id, form, transport));
         mailbox.post(&link, What::Open);
+        let resumable = resumables.add(&link, &mailbox, pass.subject().cloned());
         let machine = Machine::new(pass, meters, id, form, &options);
         let mut session = Session {
             machine,
-            resumable: resumables.add(&link, &mailbox),
+            resumable,
             link,
             mailbox,
             options,
@@ -119,10 +137,29 @@ impl Session {
             resumables,
             out: Vec::new(),
             asked: 0,
+            gate,
+            refusal,
             _counted: counted,
         };
-        session.welcome();
+        if session.refusal.is_none() {
+            session.welcome();
+            session.begin_lease();
+        }
         session
+    }
+
+    /// Says until when the connection may go on with the pass it has.
+    fn begin_lease(&self) {
+        let pass = self.machine.pass();
+        let lease = if pass.is_stranger() {
+            Lease::Credentials { within_ms: self.options.first_command_ms }
+        } else {
+            match pass.expires_in_ms() {
+                Some(in_ms) => Lease::Expires { in_ms },
+                None => Lease::Endless,
+            }
+        };
+        self.mailbox.post(&self.link, What::Lease(lease));
     }
 
     fn welcome(&mut self) {
@@ -139,6 +176,12 @@ impl Session {
     }
 
     async fn serve(&mut self, stream: &mut Stream) {
+        if let Some(Refusal { denied, .. }) = &self.refusal {
+            self.machine.deny(denied, None, None, None, &mut self.out);
+            let end = refused(denied);
+            Box::pin(self.end(end, stream)).await;
+            return;
+        }
         let end = loop {
             if self.idle(stream).await.is_break() {
                 break End::Over;
@@ -248,6 +291,8 @@ impl Session {
                 return ControlFlow::Break(End::Close(CloseCode::RATE_LIMITED, reason));
             }
             Step::Resume(asker, secret) => self.resume(&asker, &secret.0).await,
+            Step::Auth(shown) => self.authenticate(shown).await?,
+            Step::Refuse(denied) => return ControlFlow::Break(refused(&denied)),
             Step::GiveUp => {
                 return ControlFlow::Break(End::Close(CloseCode::MALFORMED, "too many malformed commands in a row"));
             }
@@ -283,7 +328,8 @@ impl Session {
 
     /// Takes the place of another connection, whose end is the other shard's to make.
     async fn resume(&mut self, asker: &Asker, secret: &str) {
-        let other = self.resumables.find(secret).filter(|(link, _)| link.id != self.link.id);
+        let other =
+            self.resumables.find(secret, self.machine.pass().subject()).filter(|(link, _)| link.id != self.link.id);
         let Some((link, mailbox)) = other else {
             let denied = Denied::new(ErrorCode::BadRequest, "no other connection has this secret any more");
             self.machine.deny(&denied, asker.id.as_ref(), asker.index, None, &mut self.out);
@@ -298,6 +344,39 @@ impl Session {
 
     async fn until_done(&self) {
         self.link.until(|link| link.done() == self.asked).await;
+    }
+
+    /// A token is shown, first of all or in place of the credentials so far.
+    async fn authenticate(&mut self, shown: Shown) -> ControlFlow<End> {
+        self.hand_over();
+        let Shown { auth, id, index } = shown;
+        let (gate, pass) = (self.gate.clone(), self.machine.pass().clone());
+        let Some(renewed) = self.unless_over(gate.renew(&pass, &auth.token)).await else {
+            return ControlFlow::Break(End::Over);
+        };
+        // A peer that was not read from cannot have been silent.
+        self.link.hear(self.mailbox.tick());
+        match renewed {
+            Ok(renewed) => {
+                self.resumable.belong_to(renewed.pass.subject().cloned());
+                self.machine.authenticated(renewed.pass, id.as_ref(), &mut self.out);
+                self.begin_lease();
+                if renewed.narrowed {
+                    // What it follows was allowed by what is no more: with a new connection it is looked at anew.
+                    return ControlFlow::Break(End::Close(
+                        CloseCode::UNAUTHORIZED,
+                        "the token allows less than before",
+                    ));
+                }
+            }
+            Err(denied) => {
+                self.machine.deny(&denied, id.as_ref(), index, None, &mut self.out);
+                if pass.is_stranger() {
+                    return ControlFlow::Break(refused(&denied));
+                }
+            }
+        }
+        ControlFlow::Continue(())
     }
 
     async fn wait_for_room(&mut self, waiting: Waiting) {
@@ -365,4 +444,14 @@ impl Session {
 async fn drop_all(stream: &mut Stream) {
     let mut unread = [0; 4096];
     while matches!(stream.read(&mut unread).await, Ok(count) if count > 0) {}
+}
+
+/// The end of who was refused.
+fn refused(denied: &Denied) -> End {
+    let code = match denied.code {
+        ErrorCode::Forbidden => CloseCode::FORBIDDEN,
+        ErrorCode::Overloaded => CloseCode::TRY_AGAIN_LATER,
+        _ => CloseCode::UNAUTHORIZED,
+    };
+    End::Close(code, code.reason())
 }

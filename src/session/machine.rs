@@ -5,18 +5,15 @@ use std::time::Duration;
 
 use bytes::Bytes;
 
-use crate::broker::{ConnectionId, Form, Introduction, Message, Placed, Topic};
+use crate::broker::{ConnectionId, Form, Message, Placed, Topic};
 use crate::fanout::{Asker, Start, Terms, What};
 use crate::gate::{Admitted, Denied, Pass, Publication};
 use crate::limits::{Meters, Moment};
 use crate::protocol::{
-    Command, Data, DecodeLimits, Encoding, ErrorCode, Event, Filter, History, Id, Item, Items, Position, Publish,
+    Auth, Command, Data, DecodeLimits, Encoding, ErrorCode, Event, Filter, History, Id, Item, Items, Position, Publish,
     Refusal, Request, Subscribe,
 };
 use crate::ws;
-
-/// What a later version brings.
-const NOT_AVAILABLE: &str = "not available in this version";
 
 /// What a message is about (`key`) and what a member says of itself are labels, not payloads.
 const KEY_BYTES_MAX: usize = 256;
@@ -36,6 +33,8 @@ pub(crate) struct SessionOptions {
     /// How long a publish waits for room before it is answered with `overloaded`.
     pub(crate) publish_wait: Duration,
     pub(crate) heartbeat_ms: u64,
+    /// How long a client that has to show credentials may take to show them.
+    pub(crate) first_command_ms: u64,
 }
 
 impl Default for SessionOptions {
@@ -49,6 +48,7 @@ impl Default for SessionOptions {
             malformed_in_a_row_max: 16,
             publish_wait: Duration::from_secs(5),
             heartbeat_ms: 25_000,
+            first_command_ms: 10_000,
         }
     }
 }
@@ -74,6 +74,10 @@ pub(super) enum Step {
     Wait(Waiting),
     /// Another connection's place is to be taken: its secret.
     Resume(Asker, Secrecy),
+    /// Credentials to be judged.
+    Auth(Shown),
+    /// It has been answered with this, and does not go on.
+    Refuse(Denied),
     /// Too many malformed commands.
     GiveUp,
     /// Past its rates for too long.
@@ -95,6 +99,14 @@ pub(super) enum Ask {
     Shard(What),
     /// A finished reply.
     Refused(Vec<u8>),
+}
+
+/// A token that a client shows.
+#[derive(Debug)]
+pub(super) struct Shown {
+    pub(super) auth: Auth<'static>,
+    pub(super) id: Option<Id<'static>>,
+    pub(super) index: Option<u32>,
 }
 
 /// A publish that was allowed and found no room.
@@ -185,6 +197,11 @@ impl Machine {
             self.deny(&denied, id.as_ref(), index, topic(&command), out);
             return self.slow_down(now);
         }
+        if self.pass.is_stranger() && !matches!(command, Command::Auth(_) | Command::Ping) {
+            let denied = Denied::stranger();
+            self.deny(&denied, id.as_ref(), index, topic(&command), out);
+            return Step::Refuse(denied);
+        }
         let denied = match command {
             // Metered before the topic is looked up: that may have it born.
             Command::Publish(publish) => match self
@@ -218,11 +235,23 @@ impl Machine {
                 let asker = Asker { id: owned(id.as_ref()), index };
                 return Step::Resume(asker, Secrecy(resume.secret.into_owned()));
             }
-            Command::Auth(_) => (unavailable(), None),
+            Command::Auth(Auth { token }) => {
+                let auth = Auth { token: token.into_owned().into() };
+                return Step::Auth(Shown { auth, id: owned(id.as_ref()), index });
+            }
         };
         let (denied, topic) = denied;
         self.deny(&denied, id.as_ref(), index, topic.as_deref(), out);
         if denied.code == ErrorCode::RateLimited { self.slow_down(now) } else { Step::Answered }
+    }
+
+    /// The credentials shown count: from now on this pass does.
+    pub(super) fn authenticated(&mut self, pass: Pass, id: Option<&Id<'_>>, out: &mut Vec<u8>) {
+        let subject = pass.subject().map(|subject| &**subject);
+        self.say(&Event::Authenticated { id, subject, expires_in_ms: pass.expires_in_ms() }, out);
+        self.pass = pass;
+        // The pass that allowed it is no more.
+        self.recent = None;
     }
 
     /// Counts a command.
@@ -324,10 +353,7 @@ impl Machine {
         index: Option<u32>,
         encoding: Encoding,
     ) -> Result<Step, Denied> {
-        let member = subscribe.presence.then(|| {
-            let said = subscribe.member.map(Bytes::copy_from_slice);
-            Introduction { subject: None, member: said.map(|bytes| Data::already_checked(encoding, bytes)) }
-        });
+        let said = subscribe.member.map(|bytes| Data::already_checked(encoding, Bytes::copy_from_slice(bytes)));
         let join = |item: &Item<'_>, asker| {
             let filter = subscribe.filter(item).map_err(|refusal| Denied::new(refusal.code, refusal.message))?;
             let start = match (item.since, item.last) {
@@ -335,8 +361,8 @@ impl Machine {
                 (None, Some(count)) => Start::Last(count),
                 (None, None) => Start::Live,
             };
-            let terms = Terms { start, member: member.clone() };
-            Ok(What::Join(self.pass.subscribe(filter)?, terms, asker))
+            let member = subscribe.presence.then(|| self.pass.introduce(&filter, said.clone())).transpose()?;
+            Ok(What::Join(self.pass.subscribe(filter)?, Terms { start, member }, asker))
         };
         self.each(&subscribe.items, id, index, join)
     }
@@ -408,8 +434,4 @@ fn kept(data: &[u8], source: impl Fn() -> Bytes) -> Bytes {
         }
     }
     Bytes::copy_from_slice(data)
-}
-
-fn unavailable() -> Denied {
-    Denied::new(ErrorCode::BadRequest, NOT_AVAILABLE)
 }

@@ -11,7 +11,7 @@ mod stream;
 #[cfg(test)]
 mod tests;
 
-pub(crate) use drive::{Admission, run};
+pub(crate) use drive::{Admission, Refusal, run};
 pub(crate) use machine::SessionOptions;
 pub(crate) use resume::Resumables;
 pub(crate) use stream::Stream;

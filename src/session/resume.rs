@@ -15,7 +15,14 @@ pub(super) struct Secret(u128);
 #[derive(Default)]
 pub(crate) struct Resumables(Mutex<BySecret>);
 
-type BySecret = HashMap<Secret, (Weak<Link>, Arc<Mailbox>), RandomState>;
+type BySecret = HashMap<Secret, Place, RandomState>;
+
+struct Place {
+    link: Weak<Link>,
+    mailbox: Arc<Mailbox>,
+    /// Who has it, and may take it from another connection.
+    subject: Option<Arc<str>>,
+}
 
 /// A connection that can be found by its secret for as long as this lives.
 pub(super) struct Resumable {
@@ -52,21 +59,35 @@ impl Secret {
 
 impl Resumables {
     /// Makes a secret for a connection.
-    pub(super) fn add(self: &Arc<Self>, link: &Arc<Link>, mailbox: &Arc<Mailbox>) -> Resumable {
+    pub(super) fn add(
+        self: &Arc<Self>,
+        link: &Arc<Link>,
+        mailbox: &Arc<Mailbox>,
+        subject: Option<Arc<str>>,
+    ) -> Resumable {
         let secret = Secret::new();
-        self.lock().insert(secret, (Arc::downgrade(link), Arc::clone(mailbox)));
+        self.lock().insert(secret, Place { link: Arc::downgrade(link), mailbox: Arc::clone(mailbox), subject });
         Resumable { secret, all: Arc::clone(self) }
     }
 
-    /// The connection that was told this, if it is still there.
-    pub(super) fn find(&self, text: &str) -> Option<(Arc<Link>, Arc<Mailbox>)> {
+    /// The connection that was told this, if it is still there and `subject` has it.
+    pub(super) fn find(&self, text: &str, subject: Option<&Arc<str>>) -> Option<(Arc<Link>, Arc<Mailbox>)> {
         let all = self.lock();
-        let (link, mailbox) = all.get(&Secret::parse(text)?)?;
-        Some((link.upgrade()?, Arc::clone(mailbox)))
+        let place = all.get(&Secret::parse(text)?).filter(|place| place.subject.as_ref() == subject)?;
+        Some((place.link.upgrade()?, Arc::clone(&place.mailbox)))
     }
 
     fn lock(&self) -> MutexGuard<'_, BySecret> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Resumable {
+    /// From now on `subject` has the connection.
+    pub(super) fn belong_to(&self, subject: Option<Arc<str>>) {
+        if let Some(place) = self.all.lock().get_mut(&self.secret) {
+            place.subject = subject;
+        }
     }
 }
 

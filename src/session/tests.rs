@@ -145,13 +145,6 @@ fn each_item_of_a_list_is_asked_or_refused_on_its_own_and_in_order() {
 }
 
 #[test]
-fn what_later_versions_bring_says_so() {
-    let mut session = Session::new();
-    let error = session.answer(&json!({"type": "auth", "id": 1, "token": "t"}));
-    assert_eq!((&error["code"], &error["message"]), (&json!("bad_request"), &json!("not available in this version")));
-}
-
-#[test]
 fn a_subscription_begins_where_it_is_asked_to() {
     let mut session = Session::new();
     let items = json!(["a", {"topic": "b", "last": 3}, {"topic": "c", "since": {"epoch": "1f", "offset": 41}}]);

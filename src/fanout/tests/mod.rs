@@ -17,7 +17,8 @@ use std::task::{Context, Poll, Waker};
 use serde_json::Value;
 
 use super::mail::{Asker, Mailbox, Start, Terms, What};
-use super::shard::{Shard, ShardOptions, Turn};
+use super::options::ShardOptions;
+use super::shard::{Shard, Turn};
 use super::{Link, Pipe, Transport};
 use crate::broker::{Broker, ConnectionId, Form, History, Message, Overflow, Refused, TopicFilter, TopicRule};
 use crate::protocol::{Data, Encoding, Filter, Id, TopicName};

@@ -39,6 +39,8 @@ pub(in crate::http) struct EventStream {
     retry_ms: u64,
     heartbeat: Duration,
     silence: Pin<Box<Sleep>>,
+    /// When the credentials that it was opened with end.
+    ends: Option<Pin<Box<Sleep>>>,
     leaving: Pin<Box<dyn Future<Output = ()> + Send + Sync>>,
     streams: Arc<Streams>,
     _seat: Seat,
@@ -93,10 +95,17 @@ impl EventStream {
             retry_ms: RETRY_MS + seed % RETRY_SPREAD_MS,
             heartbeat,
             silence: Box::pin(tokio::time::sleep(heartbeat)),
+            ends: None,
             leaving: Box::pin(streams.leaving()),
             streams,
             _seat: seat,
         }
+    }
+
+    /// The same, until so much time is over.
+    pub(super) fn until(mut self, ends: Option<Duration>) -> Self {
+        self.ends = ends.map(|after| Box::pin(tokio::time::sleep(after)));
+        self
     }
 
     pub(in crate::http) fn is_over(&self) -> bool {
@@ -128,6 +137,9 @@ impl EventStream {
                 for followed in &mut self.followed {
                     followed.last = Some(followed.topic.ring().newest().0);
                 }
+            }
+            if self.ends.as_mut().is_some_and(|ends| ends.as_mut().poll(cx).is_ready()) {
+                return Poll::Ready(self.goodbye(CloseCode::UNAUTHORIZED, 0).into());
             }
             if let Some(event) = self.poll_followed(cx) {
                 return Poll::Ready(event.into());
