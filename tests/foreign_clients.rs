@@ -20,3 +20,9 @@ fn node_sees_what_the_contract_promises() {
     let server = Server::start();
     foreign::node("client.mjs", &[&format!("ws://{}/ws", server.address())]);
 }
+
+#[test]
+fn node_follows_server_sent_events() {
+    let server = Server::start();
+    foreign::node("events.mjs", &[&format!("http://{}", server.address())]);
+}

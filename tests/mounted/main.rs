@@ -5,6 +5,7 @@
 
 mod client;
 mod drain;
+mod events;
 mod limits;
 mod memory;
 mod prefix;

@@ -1,4 +1,4 @@
-//! Clients that nobody here wrote: Python's `websockets` and npm's `ws`, run by the scripts in
+//! Clients that nobody here wrote: Python's `websockets`, npm's `ws` and `eventsource`, run by the scripts in
 //! `tests/clients/`.
 //!
 //! What they need is installed below `target/` the first time, from the registries that pip and npm are
