@@ -7,7 +7,7 @@ use std::sync::Arc;
 
 use super::message::Message;
 use super::topic::Topic;
-use crate::protocol::{Event, HistoryMessage, Id, Position, Recovery, RecoveryFailure, Since};
+use crate::protocol::{Epoch, Event, HistoryMessage, Id, Position, Recovery, RecoveryFailure, Since};
 use crate::ring::Seq;
 
 /// Earlier messages of a topic.
@@ -24,6 +24,15 @@ pub(crate) struct Found {
 }
 
 impl Found {
+    /// Of a topic that does not exist: no epoch is its own.
+    pub(crate) fn nothing(since: Option<Since>) -> Self {
+        let head = Position { epoch: Epoch(0), offset: 0 };
+        match since {
+            Some(_) => failed(head, RecoveryFailure::Epoch),
+            None => Found { messages: Vec::new(), head, more: false, recovery: None },
+        }
+    }
+
     /// The messages as an event shows them.
     pub(crate) fn list(&self) -> Vec<HistoryMessage<'_>> {
         self.messages
@@ -134,7 +143,7 @@ fn failed(head: Position, reason: RecoveryFailure) -> Found {
 mod tests {
     use super::*;
     use crate::broker::{Broker, History};
-    use crate::protocol::{Data, Epoch, TopicName};
+    use crate::protocol::{Data, TopicName};
 
     struct Rig {
         broker: Broker,

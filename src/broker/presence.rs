@@ -28,6 +28,9 @@ pub(crate) const LISTED_MAX: usize = 1_000;
 /// So many differences are kept for those who were not told yet; who misses more asks anew.
 const DIFFS_KEPT: usize = 64;
 
+/// And so much of what is said in them, but always the newest. Written out it is up to twice more.
+const DIFF_BYTES_KEPT: usize = 8 * 1024;
+
 /// What a member says of itself, and what is known of it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Introduction {
@@ -61,8 +64,12 @@ struct State {
     changes: HashMap<ConnectionId, Option<Arc<Member>>, RandomState>,
     /// When the version was made.
     made_ms: u64,
+    /// How many members there will be with the next version.
+    count: usize,
     /// The newest differences, oldest first; the last one made `version`.
     diffs: VecDeque<Arc<Diff>>,
+    /// What these hold, in bytes.
+    diff_bytes: usize,
 }
 
 /// What made a version out of the one before.
@@ -101,8 +108,8 @@ impl Presence {
             // It says again what it said.
             Some(known) if known.introduction == introduction => return Ok(false),
             Some(_) => {}
-            None if state.count() >= members_max => return Err(TooManyMembers),
-            None => {}
+            None if state.count >= members_max => return Err(TooManyMembers),
+            None => state.count += 1,
         }
         let member = Member { connection: connection.to_string(), introduction };
         state.changes.insert(connection, Some(Arc::new(member)));
@@ -112,6 +119,9 @@ impl Presence {
     /// A connection is no member any more. True if that made a version.
     pub(crate) fn leave(&self, connection: ConnectionId, now_ms: u64) -> bool {
         let mut state = self.lock();
+        if state.member(connection).is_some() {
+            state.count -= 1;
+        }
         if state.members.contains_key(&connection) {
             state.changes.insert(connection, None);
         } else {
@@ -161,19 +171,12 @@ impl State {
         }
     }
 
-    /// How many there will be with the next version.
-    fn count(&self) -> usize {
-        let come =
-            self.changes.iter().filter(|(id, change)| change.is_some() && !self.members.contains_key(id)).count();
-        let go = self.changes.values().filter(|change| change.is_none()).count();
-        self.members.len() + come - go
-    }
-
     fn make_version(&mut self, now_ms: u64) -> bool {
         let is_due = self.members.len() <= PROMPT_MAX || now_ms.saturating_sub(self.made_ms) >= GATHER_MS;
         if self.changes.is_empty() || !is_due {
             return false;
         }
+        let were_listed = self.members.len() <= LISTED_MAX;
         let (mut joined, mut left) = (Vec::new(), Vec::new());
         for (id, change) in self.changes.drain() {
             match change {
@@ -185,23 +188,38 @@ impl State {
             }
         }
         let count = (self.members.len() > LISTED_MAX).then_some(self.members.len() as u64);
+        self.version += 1;
+        self.made_ms = now_ms;
+        if count.is_none() && !were_listed {
+            // Nobody knows who they are: everybody has to be told anew.
+            self.diffs.clear();
+            self.diff_bytes = 0;
+            return true;
+        }
         if count.is_some() {
             (joined, left) = (Vec::new(), Vec::new());
         }
         joined.sort_unstable_by(|a, b| a.connection.cmp(&b.connection));
         left.sort_unstable_by(|a, b| a.connection.cmp(&b.connection));
-        self.version += 1;
-        self.made_ms = now_ms;
-        let frames = Default::default();
-        self.diffs.push_back(Arc::new(Diff { version: self.version, count, joined, left, frames }));
-        if self.diffs.len() > DIFFS_KEPT {
-            self.diffs.pop_front();
+        let diff = Diff { version: self.version, count, joined, left, frames: Default::default() };
+        self.diff_bytes += diff.bytes();
+        self.diffs.push_back(Arc::new(diff));
+        while self.diffs.len() > 1
+            && (self.diffs.len() > DIFFS_KEPT || self.diff_bytes > DIFF_BYTES_KEPT)
+            && let Some(oldest) = self.diffs.pop_front()
+        {
+            self.diff_bytes -= oldest.bytes();
         }
         true
     }
 }
 
 impl Diff {
+    /// What it holds, apart from the frames that are made of it.
+    fn bytes(&self) -> usize {
+        self.joined.iter().chain(&self.left).map(|member| member.bytes()).sum()
+    }
+
     pub(crate) fn version(&self) -> u64 {
         self.version
     }
@@ -237,6 +255,12 @@ impl Snapshot {
 }
 
 impl Member {
+    fn bytes(&self) -> usize {
+        let Introduction { subject, member } = &self.introduction;
+        let said = member.as_ref().map_or(0, |data| data.bytes().len());
+        size_of::<Self>() + self.connection.len() + subject.as_ref().map_or(0, |subject| subject.len()) + said
+    }
+
     fn shown(&self) -> protocol::Member<'_> {
         protocol::Member {
             connection: &self.connection,
@@ -340,6 +364,40 @@ mod tests {
         assert!(presence.since(200).is_some_and(|diffs| diffs.is_empty()));
         assert!(presence.since(200 - DIFFS_KEPT as u64).is_some());
         assert!(presence.since(199 - DIFFS_KEPT as u64).is_none());
+    }
+
+    #[test]
+    fn who_follows_the_versions_knows_the_members_also_when_they_are_listed_again() {
+        let presence = Presence::default();
+        for number in 0..990 {
+            join(&presence, number, 0);
+        }
+        presence.gather(10_000);
+        let known = presence.snapshot();
+        for number in 990..1_020 {
+            join(&presence, number, 10_000);
+        }
+        presence.gather(20_000);
+        for number in 0..40 {
+            presence.leave(ConnectionId(number), 20_000);
+        }
+        assert!(presence.gather(30_000));
+        assert!(presence.since(known.version).is_none(), "they have to be told anew");
+        let listed = presence.snapshot();
+        assert_eq!((listed.count, names(&listed).len()), (980, 980));
+        assert!(presence.leave(ConnectionId(999), 40_000));
+        assert_eq!(presence.since(listed.version).expect("it is kept").len(), 1);
+    }
+
+    #[test]
+    fn what_is_kept_of_what_was_said_is_bounded() {
+        let presence = Presence::default();
+        for number in 0..200_u64 {
+            let said = format!("{number} {}", "x".repeat(1_000));
+            presence.join(ConnectionId(1), introduction(&said), MAX, number).expect("there is room");
+        }
+        let state = presence.lock();
+        assert!(state.diffs.len() < 10 && state.diff_bytes <= DIFF_BYTES_KEPT, "{}", state.diffs.len());
     }
 
     #[test]

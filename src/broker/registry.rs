@@ -36,6 +36,8 @@ pub(crate) struct TooManyTopics;
 #[derive(Clone, Debug)]
 pub(crate) struct Placed {
     pub(crate) topic: Arc<Topic>,
+    /// The topic's, but for a publish that was repeated after its topic had gone.
+    pub(crate) epoch: Epoch,
     pub(crate) seq: Seq,
 }
 
@@ -181,11 +183,11 @@ impl Registry {
         let name = format!("{}\0{mark}", topic.name());
         // Held until it is placed: of two that come at once the second has to find the first.
         let mut repeats = self.repeats.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some(placed) = repeats.find(&name, now_ms) {
-            return Ok(placed);
+        if let Some((epoch, seq)) = repeats.find(&name, now_ms) {
+            return Ok(Placed { topic, epoch, seq });
         }
         let placed = self.place(topic, message, now_ms)?;
-        repeats.add(&name, placed.clone(), now_ms);
+        repeats.add(&name, (placed.epoch, placed.seq), now_ms);
         Ok(placed)
     }
 
@@ -201,7 +203,7 @@ impl Registry {
                         self.relieve();
                     }
                     self.published.fetch_add(1, Ordering::Relaxed);
-                    return Ok(Placed { topic, seq: pushed.seq });
+                    return Ok(Placed { epoch: topic.epoch(), topic, seq: pushed.seq });
                 }
                 Err(PushError::Full(back)) => {
                     self.retained_bytes.fetch_sub(weight, Ordering::Relaxed);

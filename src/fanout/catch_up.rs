@@ -10,11 +10,12 @@ use std::ops::ControlFlow;
 use std::sync::Arc;
 
 use super::conn::Conn;
+use super::forms::DEFLATE_BYTES_MAX;
 use super::link::Link;
 use super::slots::{TopicSlot, TopicSlots};
 use super::stalled::{Partial, Place, Rest, Stalled};
 use super::stats::Stats;
-use crate::broker::{Form, Message, Overflow, Topic};
+use crate::broker::{Form, Made, Message, Overflow, Topic};
 use crate::protocol::{Event, GapReason};
 use crate::ring::Seq;
 use crate::ws;
@@ -40,6 +41,27 @@ pub(super) enum CatchUp {
     Broken,
 }
 
+/// Compresses what nobody has compressed before, within bounds: beyond them, and where another shard is at
+/// it, messages go as they are.
+struct Compressor<'a> {
+    bytes_min: usize,
+    work: usize,
+    stats: &'a Stats,
+}
+
+impl Compressor<'_> {
+    /// The form in which the message is to be written.
+    fn settle(&mut self, message: &Message, form: Form, topic: &Topic, seq: Seq) -> Form {
+        if self.work < DEFLATE_BYTES_MAX
+            && let Made::Now { from, to } = message.make(form, self.bytes_min, topic, seq)
+        {
+            self.work += from;
+            self.stats.deflated(from, to);
+        }
+        message.settled(form)
+    }
+}
+
 /// A stretch of the bytes put together for one write.
 struct Mark {
     /// Where it ends.
@@ -58,8 +80,15 @@ enum Marked {
 }
 
 /// Writes what a connection is owed, until its socket is full or its share of the turn is used.
-pub(super) fn catch_up(conn: &mut Conn, slots: &mut TopicSlots, stats: &Stats, scratch: &mut Vec<u8>) -> CatchUp {
+pub(super) fn catch_up(
+    conn: &mut Conn,
+    slots: &mut TopicSlots,
+    stats: &Stats,
+    deflate_bytes_min: usize,
+    scratch: &mut Vec<u8>,
+) -> CatchUp {
     let mut turn_bytes = 0;
+    let mut compressor = Compressor { bytes_min: deflate_bytes_min, work: 0, stats };
     loop {
         if announce_gaps(conn, slots, stats).is_break() {
             return CatchUp::TooSlow;
@@ -72,7 +101,7 @@ pub(super) fn catch_up(conn: &mut Conn, slots: &mut TopicSlots, stats: &Stats, s
         }
         let rest_bytes = scratch.len();
         scratch.extend_from_slice(&conn.lane);
-        let marks = gather(stalled, &conn.link, slots, scratch);
+        let marks = gather(stalled, &conn.link, slots, &mut compressor, scratch);
 
         if scratch.is_empty() {
             settle(stalled, slots, stats, &marks, scratch, 0, 0);
@@ -163,15 +192,24 @@ fn gap(topic: &Topic, from: Seq, resume: Seq, reason: GapReason) -> Event<'_> {
 }
 
 /// Puts frames behind what is in `scratch`, up to about `WRITE_BYTES_MAX`.
-fn gather(stalled: &Stalled, link: &Link, slots: &TopicSlots, scratch: &mut Vec<u8>) -> Vec<Mark> {
+fn gather(
+    stalled: &mut Stalled,
+    link: &Link,
+    slots: &TopicSlots,
+    compressor: &mut Compressor<'_>,
+    scratch: &mut Vec<u8>,
+) -> Vec<Mark> {
     let mut marks = Vec::new();
-    for (number, place) in stalled.places() {
+    // Each time another topic is first: a busy one must not keep the others waiting for ever.
+    let places: Vec<_> = stalled.places().collect();
+    let first = stalled.next_turn() % places.len().max(1);
+    for &(number, place) in places[first..].iter().chain(&places[..first]) {
         let slot = &slots[number];
         if scratch.len() >= WRITE_BYTES_MAX {
             break;
         }
         if slot.topic.overflow() == Overflow::Latest && place.asked_to < slot.cursor {
-            gather_latest(number, slot, place, link, scratch, &mut marks);
+            gather_latest(number, slot, place, link, compressor, scratch, &mut marks);
             continue;
         }
         // A place that has just been overtaken yields nothing; the next round announces the gap.
@@ -179,7 +217,7 @@ fn gather(stalled: &Stalled, link: &Link, slots: &TopicSlots, scratch: &mut Vec<
             if seq >= slot.cursor {
                 return ControlFlow::Break(());
             }
-            marks.push(put_message(number, slot, seq, message, link, scratch));
+            marks.push(put_message(number, slot, seq, message, link, compressor, scratch));
             if scratch.len() < WRITE_BYTES_MAX { ControlFlow::Continue(()) } else { ControlFlow::Break(()) }
         });
     }
@@ -192,6 +230,7 @@ fn gather_latest(
     slot: &TopicSlot,
     place: Place,
     link: &Link,
+    compressor: &mut Compressor<'_>,
     scratch: &mut Vec<u8>,
     marks: &mut Vec<Mark>,
 ) {
@@ -221,7 +260,7 @@ fn gather_latest(
         if passed_over < *seq {
             marks.push(put_gap(number, slot, passed_over, *seq, link, scratch));
         }
-        marks.push(put_message(number, slot, *seq, message, link, scratch));
+        marks.push(put_message(number, slot, *seq, message, link, compressor, scratch));
         passed_over = seq.next();
     }
     // The newest message of all is the newest of its key: nothing is passed over behind it.
@@ -233,9 +272,10 @@ fn put_message(
     seq: Seq,
     message: &Arc<Message>,
     link: &Link,
+    compressor: &mut Compressor<'_>,
     scratch: &mut Vec<u8>,
 ) -> Mark {
-    let form = message.settled(link.form);
+    let form = compressor.settle(message, link.form, &of.topic, seq);
     if message.skip() != Some(link.id) {
         scratch.extend_from_slice(message.frame(form, &of.topic, seq));
     }
@@ -287,7 +327,7 @@ fn settle(
         from = mark.end;
     }
     let level: Vec<u32> =
-        stalled.places().filter(|(slot, place)| place.next >= slots[*slot].cursor).map(|(slot, _)| slot).collect();
+        stalled.places().filter(|(slot, place)| place.next == slots[*slot].cursor).map(|(slot, _)| slot).collect();
     for slot in level {
         stalled.forget(slots, slot);
     }

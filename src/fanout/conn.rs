@@ -3,8 +3,9 @@
 use std::sync::Arc;
 
 use super::link::Link;
+use super::mail::Inheritance;
 use super::stalled::Stalled;
-use crate::broker::{ConnectionId, Topic};
+use crate::broker::ConnectionId;
 use crate::protocol::Event;
 use crate::ws;
 
@@ -18,8 +19,9 @@ pub(super) struct Conn {
     pub(super) pieces: Vec<u32>,
     /// Set while the socket does not take all there is. Then `pieces` is empty.
     pub(super) stalled: Option<Box<Stalled>>,
-    /// The place of another connection that it has taken.
-    pub(super) heir: Option<Box<Heir>>,
+    /// The place of another connection that it has taken: its name as a member, and the topics that it has
+    /// not subscribed to yet.
+    pub(super) heir: Option<Box<Inheritance>>,
     /// What it subscribes to, each with its place in the list of members there.
     pub(super) subs: Vec<Sub>,
     /// The last run that was staged here: a connection that several lists name gets it once.
@@ -32,15 +34,6 @@ pub(super) struct Conn {
     pub(super) sent: u32,
     /// The tick of a ping that has not been answered.
     pub(super) pinged: Option<u32>,
-}
-
-/// What a connection has taken over from another one.
-#[derive(Debug)]
-pub(super) struct Heir {
-    /// What it is called as a member.
-    pub(super) member: ConnectionId,
-    /// Topics in which it is one and that it has not subscribed to yet.
-    pub(super) topics: Vec<Arc<Topic>>,
 }
 
 /// One subscription of a connection.

@@ -4,6 +4,8 @@ use super::conn::Conn;
 use super::link::Link;
 use super::mail::Goodbye;
 use super::shard::Shard;
+use super::stalled::Stalled;
+use crate::broker::Overflow;
 use crate::protocol::{CloseCode, Event};
 use crate::ws;
 
@@ -35,6 +37,33 @@ impl Shard {
                 self.close(number, CloseCode::SLOW, "too far behind in too many topics", Some(goodbye));
             }
         }
+    }
+
+    /// Closes connections that missed something of a topic that does not bear it, and whose sockets may
+    /// never take writes again.
+    pub(super) fn close_overrun(&mut self) {
+        if self.mailbox.stats().stalled.read() == 0 {
+            return;
+        }
+        let is_overrun = |stalled: &Stalled| {
+            stalled.places().any(|(slot, place)| {
+                let topic = &self.slots[slot].topic;
+                topic.overflow() == Overflow::Disconnect && place.next < topic.ring().oldest()
+            })
+        };
+        let conns = self.conns.iter().filter(|(_, conn)| conn.stalled.as_deref().is_some_and(is_overrun));
+        let overrun: Vec<u32> = conns.map(|(number, _)| number as u32).collect();
+        for number in overrun {
+            self.close_too_slow(number);
+        }
+    }
+
+    pub(super) fn close_too_slow(&mut self, number: u32) {
+        if !self.conns[number as usize].closing {
+            self.mailbox.stats().closed_slow.add(1);
+        }
+        let goodbye = Goodbye { reconnect_ms: Some(0) };
+        self.close(number, CloseCode::SLOW, "too slow for a topic", Some(goodbye));
     }
 
     /// Says goodbye to everybody, with times to return spread evenly over `spread_ms`.
@@ -81,11 +110,6 @@ impl Drop for Shard {
         }
         let stats = self.mailbox.stats();
         for (_, conn) in &self.conns {
-            for topic in conn.heir.iter().flat_map(|heir| &heir.topics) {
-                if topic.presence().leave(conn.member(), now_ms) {
-                    topic.announce();
-                }
-            }
             conn.link.set_slot(Link::NO_SLOT);
             conn.link.set_broken();
             stats.connections.sub(1);

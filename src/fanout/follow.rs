@@ -188,7 +188,8 @@ impl Shard {
                 let stalled = self.conns[conn as usize].stalled.as_ref();
                 return (stalled.and_then(|stalled| stalled.next(slot)).unwrap_or(cursor), None);
             }
-            Start::Since(since) => match topic.resume(since, Seq(cursor.0 - 1)) {
+            // Judged by the newest message: somebody may know one that the shard has not come to.
+            Start::Since(since) => match topic.resume(since, topic.ring().newest()) {
                 Ok(next) => (next, Some(Recovery::Recovered)),
                 Err(reason) => (cursor, Some(Recovery::Failed(reason))),
             },
@@ -212,7 +213,7 @@ impl Shard {
         if let Some(stalled) = &mut state.stalled {
             stalled.forget(&mut self.slots, slot);
         }
-        if next >= cursor {
+        if next == cursor {
             return true;
         }
         let stalled = state.stalled.get_or_insert_with(|| {
@@ -282,7 +283,8 @@ impl Shard {
             let pattern = self.patterns[number].pattern.clone();
             for (link, asker) in std::mem::take(&mut self.patterns.slot(number).waiting) {
                 let conn = link.slot();
-                if conn == Link::NO_SLOT {
+                // RFC 6455, 5.5.1: nothing is sent after a close frame.
+                if conn == Link::NO_SLOT || self.conns[conn as usize].closing {
                     continue;
                 }
                 self.flush(conn);

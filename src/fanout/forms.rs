@@ -9,7 +9,7 @@ use crate::broker::{Form, Made};
 use crate::ring::Seq;
 
 /// How many bytes of one topic are compressed before others have their turn: about two milliseconds.
-const DEFLATE_BYTES_MAX: usize = 64 * 1024;
+pub(super) const DEFLATE_BYTES_MAX: usize = 64 * 1024;
 
 /// How many times as much work a byte is to compress as it is to copy and write.
 const DEFLATE_COST: usize = 8;
@@ -61,10 +61,7 @@ impl Shard {
                 made += 1;
                 if let Made::Now { from, to } = message.make(form, self.options.deflate_bytes_min, topic, seq) {
                     work += from;
-                    let stats = self.mailbox.stats();
-                    stats.deflated.add(1);
-                    stats.deflated_from_bytes.add(from as u64);
-                    stats.deflated_to_bytes.add(to as u64);
+                    self.mailbox.stats().deflated(from, to);
                 }
             }
             // What another shard was making may be finished by now.

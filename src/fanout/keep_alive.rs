@@ -68,6 +68,7 @@ impl Shard {
         self.tick = now;
         self.mailbox.set_tick(now);
         self.gather_presence();
+        self.close_overrun();
         for (conn, id) in due {
             self.look_at(conn, id, passed >= PAUSE_TICKS);
         }

@@ -6,7 +6,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use super::leases::Lease;
 use super::link::Link;
 use super::stats::Stats;
-use crate::broker::{Behind, ConnectionId, Inbox, Introduction, Topic};
+use crate::broker::{Behind, Broker, ConnectionId, Inbox, Introduction, Topic};
 use crate::protocol::{CloseCode, Filter, Id, Since};
 
 /// The door of one shard.
@@ -55,8 +55,8 @@ pub(crate) enum What {
     Close { code: CloseCode, reason: &'static str, goodbye: Option<Goodbye> },
     /// Another connection takes this one's place.
     HandOver(HandOver),
-    /// It takes the place of a member of these topics. Counted in `Link::done`.
-    Inherit(ConnectionId, Vec<Arc<Topic>>),
+    /// It takes the place of a member of some topics. Counted in `Link::done`.
+    Inherit(Option<Inheritance>),
     /// The session is over, forget it.
     Gone,
 }
@@ -66,7 +66,16 @@ pub(crate) enum What {
 pub(crate) struct HandOver {
     to: Arc<Link>,
     mailbox: Arc<Mailbox>,
-    inherits: Option<(ConnectionId, Vec<Arc<Topic>>)>,
+    inherits: Option<Inheritance>,
+}
+
+/// Places in topics that belong to nobody else. Dropped, the member leaves them.
+#[derive(Debug)]
+pub(crate) struct Inheritance {
+    /// What the member is called.
+    pub(super) member: ConnectionId,
+    pub(super) topics: Vec<Arc<Topic>>,
+    pub(super) broker: Broker,
 }
 
 impl HandOver {
@@ -74,16 +83,24 @@ impl HandOver {
         HandOver { to: Arc::clone(to), mailbox: Arc::clone(mailbox), inherits: None }
     }
 
-    /// It takes the place of `member` in these topics.
-    pub(super) fn give(mut self, member: ConnectionId, topics: Vec<Arc<Topic>>) {
-        self.inherits = Some((member, topics));
+    pub(super) fn give(mut self, inheritance: Inheritance) {
+        self.inherits = Some(inheritance);
     }
 }
 
 impl Drop for HandOver {
     fn drop(&mut self) {
-        let (member, topics) = self.inherits.take().unwrap_or((self.to.id, Vec::new()));
-        self.mailbox.post(&self.to, What::Inherit(member, topics));
+        self.mailbox.post(&self.to, What::Inherit(self.inherits.take()));
+    }
+}
+
+impl Drop for Inheritance {
+    fn drop(&mut self) {
+        for topic in std::mem::take(&mut self.topics) {
+            if topic.presence().leave(self.member, self.broker.now_ms()) {
+                topic.announce();
+            }
+        }
     }
 }
 

@@ -6,23 +6,28 @@
 
 use std::sync::Arc;
 
-use super::conn::{Heir, List, Sub};
-use super::mail::{Goodbye, HandOver};
-use super::shard::Shard;
-use crate::broker::{ConnectionId, Diff, Introduction, TooManyMembers, Topic};
+use super::conn::{List, Sub};
+use super::mail::{Goodbye, HandOver, Inheritance};
+use super::shard::{Shard, TURN_WRITES_MAX};
+use crate::broker::{Diff, Introduction, TooManyMembers, Topic};
 use crate::protocol::{CloseCode, Event};
 use crate::ws;
 
-/// The differences after one version, asked for once: most watchers know the same one.
+/// The differences of a topic after one version, asked for once: most watchers know the same one.
 #[derive(Default)]
-struct Diffs(Option<(u64, Option<Vec<Arc<Diff>>>)>);
+struct Diffs {
+    /// Of which topic, after which version.
+    after: Option<(u32, u64)>,
+    kept: Option<Vec<Arc<Diff>>>,
+}
 
 impl Diffs {
-    fn since(&mut self, known: u64, topic: &Topic) -> Option<&[Arc<Diff>]> {
-        if self.0.as_ref().is_none_or(|(version, _)| *version != known) {
-            self.0 = Some((known, topic.presence().since(known)));
+    fn since(&mut self, slot: u32, known: u64, topic: &Topic) -> Option<&[Arc<Diff>]> {
+        if self.after != Some((slot, known)) {
+            self.after = Some((slot, known));
+            self.kept = topic.presence().since(known);
         }
-        self.0.as_ref()?.1.as_deref()
+        self.kept.as_deref()
     }
 }
 
@@ -65,39 +70,22 @@ impl Shard {
             }
             topics.push(Arc::clone(&of.topic));
         }
-        topics.extend(self.conns[conn as usize].heir.take().into_iter().flat_map(|heir| heir.topics));
-        hand_over.give(member, topics);
+        if let Some(heir) = &mut self.conns[conn as usize].heir {
+            topics.append(&mut heir.topics);
+        }
+        hand_over.give(Inheritance { member, topics, broker: self.broker.clone() });
         let goodbye = Goodbye { reconnect_ms: None };
         self.close(conn, CloseCode::RESUMED_ELSEWHERE, "another connection took its place", Some(goodbye));
     }
 
-    pub(super) fn inherit(&mut self, conn: u32, member: ConnectionId, topics: Vec<Arc<Topic>>) {
+    pub(super) fn inherit(&mut self, conn: u32, inheritance: Option<Inheritance>) {
         let state = &mut self.conns[conn as usize];
-        // Where it is a member itself it stays so under its own name.
+        // Where it is a member itself it stays so under its own name, and the other one leaves.
         let is_member = state.heir.is_some() || state.subs.iter().any(|sub| sub.watches);
-        if is_member || topics.is_empty() {
-            let now_ms = self.broker.now_ms();
-            for topic in topics {
-                if topic.presence().leave(member, now_ms) {
-                    topic.announce();
-                }
-            }
-        } else {
-            state.heir = Some(Box::new(Heir { member, topics }));
+        if let Some(inheritance) = inheritance.filter(|inheritance| !is_member && !inheritance.topics.is_empty()) {
+            state.heir = Some(Box::new(inheritance));
         }
-        self.conns[conn as usize].link.set_done();
-    }
-
-    /// It has ended before it subscribed to all that it inherited.
-    pub(super) fn leave_inherited(&mut self, conn: u32) {
-        let now_ms = self.broker.now_ms();
-        let state = &mut self.conns[conn as usize];
-        let Some(heir) = state.heir.take() else { return };
-        for topic in heir.topics {
-            if topic.presence().leave(heir.member, now_ms) {
-                topic.announce();
-            }
-        }
+        state.link.set_done();
     }
 
     /// A connection is no member of a topic any more.
@@ -112,10 +100,11 @@ impl Shard {
         }
     }
 
-    /// Tells the watchers of a topic what they have not been told.
+    /// Has the watchers of a topic told what they have not been told.
     pub(super) fn tell_presence(&mut self, slot: u32) {
         let of = &mut self.slots[slot];
-        if of.watchers.is_empty() {
+        // What was put back comes first; then this is called again.
+        if of.watchers.is_empty() || self.unfinished.contains(&slot) {
             return;
         }
         let version = of.topic.presence().version();
@@ -123,10 +112,18 @@ impl Shard {
             // It was a message that marked the topic.
             return;
         }
-        let watchers: Vec<u32> = of.watchers.keys().copied().collect();
+        self.to_tell.extend(of.watchers.keys().map(|&conn| (slot, conn)));
+    }
+
+    /// Tells some of those who are to be told, as many as a turn writes to.
+    pub(super) fn tell_some(&mut self) {
         let mut diffs = Diffs::default();
-        for conn in watchers {
-            self.tell(conn, slot, &mut diffs);
+        for _ in 0..TURN_WRITES_MAX.min(self.to_tell.len()) {
+            if let Some((slot, conn)) = self.to_tell.pop_front()
+                && self.slots.contains(slot)
+            {
+                self.tell(conn, slot, &mut diffs);
+            }
         }
     }
 
@@ -155,7 +152,7 @@ impl Shard {
     fn tell(&mut self, conn: u32, slot: u32, diffs: &mut Diffs) {
         let Some(&known) = self.slots[slot].watchers.get(&conn) else { return };
         let topic = Arc::clone(&self.slots[slot].topic);
-        let diffs = diffs.since(known, &topic);
+        let diffs = diffs.since(slot, known, &topic);
         if diffs.is_some_and(<[_]>::is_empty) {
             return;
         }

@@ -27,7 +27,7 @@ use crate::protocol::{CloseCode, Event, GapReason};
 use crate::ring::Seq;
 
 /// How many sockets a turn writes to before it gives way to the connections' reads.
-const TURN_WRITES_MAX: usize = 256;
+pub(super) const TURN_WRITES_MAX: usize = 256;
 
 /// How much of one topic goes into one run.
 const RUN_BYTES_MAX: usize = 256 * 1024;
@@ -62,7 +62,9 @@ pub(super) struct Shard {
     pub(super) pass: Pass,
     stamp: u64,
     /// Topics that had more than one run holds.
-    unfinished: VecDeque<u32>,
+    pub(super) unfinished: VecDeque<u32>,
+    /// Who is to be told who comes and goes: topics and connections.
+    pub(super) to_tell: VecDeque<(u32, u32)>,
     /// Stalled connections whose sockets take writes and that had their share of the last turn.
     catching_up: VecDeque<u32>,
     /// Connections that fell behind in too many topics.
@@ -90,6 +92,7 @@ impl Shard {
             pass: Pass::default(),
             stamp: 0,
             unfinished: VecDeque::new(),
+            to_tell: VecDeque::new(),
             catching_up: VecDeque::new(),
             too_slow: Vec::new(),
             scratch: Vec::new(),
@@ -118,6 +121,7 @@ impl Shard {
         }
         self.walk();
         self.write();
+        self.tell_some();
         self.catch_up();
         self.close_slow();
         for slot in self.slots.take_unpinned() {
@@ -129,6 +133,7 @@ impl Shard {
             || !self.pass.is_written()
             || !self.pass.runs.is_empty()
             || !self.unfinished.is_empty()
+            || !self.to_tell.is_empty()
             || !self.catching_up.is_empty()
             || !self.walks.is_empty()
             || self.patterns.is_settling()
@@ -175,7 +180,7 @@ impl Shard {
                 What::Writable => self.resume(conn),
                 What::Close { code, reason, goodbye } => self.close(conn, code, reason, goodbye),
                 What::HandOver(hand_over) => self.hand_over(conn, hand_over),
-                What::Inherit(member, topics) => self.inherit(conn, member, topics),
+                What::Inherit(inheritance) => self.inherit(conn, inheritance),
                 What::Gone => self.remove(conn),
             }
         }
@@ -205,7 +210,6 @@ impl Shard {
             self.mailbox.stats().stalled.sub(1);
         }
         self.leave_all(conn);
-        self.leave_inherited(conn);
         self.leases.forget(conn);
         let gone = self.conns.remove(conn as usize);
         gone.link.set_slot(Link::NO_SLOT);
@@ -234,6 +238,7 @@ impl Shard {
                 && self.slots.contains(slot)
             {
                 self.stage(slot);
+                self.tell_presence(slot);
             }
         }
         for _ in 0..PASS_TOPICS_MAX {
@@ -526,7 +531,8 @@ impl Shard {
                 _ => continue,
             }
             conn.sent = self.tick;
-            match catch_up(conn, &mut self.slots, self.mailbox.stats(), &mut self.scratch) {
+            let bytes_min = self.options.deflate_bytes_min;
+            match catch_up(conn, &mut self.slots, self.mailbox.stats(), bytes_min, &mut self.scratch) {
                 CatchUp::Level => {
                     conn.stalled = None;
                     self.mailbox.stats().stalled.sub(1);
@@ -538,9 +544,7 @@ impl Shard {
                 CatchUp::Blocked => conn.link.set_blocked(),
                 CatchUp::Again => self.resume(number),
                 CatchUp::TooSlow => {
-                    self.mailbox.stats().closed_slow.add(1);
-                    let goodbye = Goodbye { reconnect_ms: Some(0) };
-                    self.close(number, CloseCode::SLOW, "too slow for a topic", Some(goodbye));
+                    self.close_too_slow(number);
                     self.resume(number);
                 }
                 CatchUp::Broken => self.fail(number),

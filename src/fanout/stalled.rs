@@ -20,6 +20,8 @@ pub(super) struct Stalled {
     rest: Option<Rest>,
     /// Where it goes on in each topic that moved meanwhile, by the topic's number in the shard.
     places: HashMap<u32, Place, RandomState>,
+    /// Which topic comes first this time.
+    turn: usize,
     /// In the shard's list of those that go on in the next turn.
     pub(super) queued: bool,
 }
@@ -27,7 +29,8 @@ pub(super) struct Stalled {
 /// Where it goes on in one topic.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Place {
-    /// The next entry.
+    /// The next entry. It may be beyond the shard's cursor, for somebody who knows what the shard has not
+    /// come to.
     pub(super) next: Seq,
     /// Entries before this one were asked for: none of them is passed over.
     pub(super) asked_to: Seq,
@@ -86,6 +89,12 @@ impl Stalled {
     /// Where it is behind.
     pub(super) fn places(&self) -> impl Iterator<Item = (u32, Place)> {
         self.places.iter().map(|(&slot, &place)| (slot, place))
+    }
+
+    /// A number that is another one each time.
+    pub(super) fn next_turn(&mut self) -> usize {
+        self.turn = self.turn.wrapping_add(1);
+        self.turn
     }
 
     /// Goes on at `next` in a topic in which it is behind.

@@ -24,6 +24,15 @@ pub(crate) struct Stats {
     pub(super) inflated: AtomicU64,
 }
 
+impl Stats {
+    /// A frame of `from` bytes has been compressed to `to`.
+    pub(super) fn deflated(&self, from: usize, to: usize) {
+        self.deflated.add(1);
+        self.deflated_from_bytes.add(from as u64);
+        self.deflated_to_bytes.add(to as u64);
+    }
+}
+
 /// A counter with one writer.
 #[derive(Debug, Default)]
 pub(super) struct Count(AtomicU64);
@@ -38,7 +47,7 @@ impl Count {
         self.0.store(self.0.load(Ordering::Relaxed) - less, Ordering::Relaxed);
     }
 
-    fn read(&self) -> u64 {
+    pub(super) fn read(&self) -> u64 {
         self.0.load(Ordering::Relaxed)
     }
 }

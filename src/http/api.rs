@@ -160,8 +160,8 @@ impl From<Result<Placed, Denied>> for Outcome {
     fn from(result: Result<Placed, Denied>) -> Self {
         match result {
             Ok(placed) => {
-                let Placed { topic, seq } = placed;
-                Outcome::Published { topic: topic.name().to_string(), epoch: topic.epoch().to_string(), offset: seq.0 }
+                let Placed { topic, epoch, seq } = placed;
+                Outcome::Published { topic: topic.name().to_string(), epoch: epoch.to_string(), offset: seq.0 }
             }
             Err(Denied { code, message, retry_after_ms }) => {
                 Outcome::Failed { error: ErrorFields { code: code.as_str(), message, retry_after_ms } }

@@ -15,7 +15,7 @@ use super::resume::{Resumable, Resumables};
 use super::stream::Stream;
 use crate::broker::{ConnectionId, Form};
 use crate::fanout::headcount::Counted;
-use crate::fanout::{Asker, Goodbye, HandOver, Lease, Link, Mailbox, Transport, What};
+use crate::fanout::{Asker, Goodbye, HandOver, Lease, Link, Mailbox, Terms, Transport, What};
 use crate::gate::{Denied, Gate, Pass};
 use crate::limits::Meters;
 use crate::protocol::{CloseCode, Encoding, ErrorCode, Event, Filter, decode_json, decode_msgpack};
@@ -312,8 +312,12 @@ impl Session {
                 }
                 Ask::Shard(what) => {
                     self.hand_over();
-                    // A walk over many topics: what follows in the list must be answered after it.
-                    let is_walk = matches!(&what, What::Join(Filter::Pattern(_), ..));
+                    // A walk over many topics: what follows in the list must be answered after it. And who
+                    // is there may be long to tell: one such answer at a time waits to be read.
+                    let is_walk = matches!(
+                        &what,
+                        What::Join(Filter::Pattern(_), ..) | What::Join(_, Terms { member: Some(_), .. }, _)
+                    );
                     self.asked = self.asked.wrapping_add(1);
                     self.mailbox.post(&self.link, what);
                     if is_walk || self.asked.wrapping_sub(self.link.done()) >= ASKED_MAX {

@@ -327,7 +327,7 @@ impl Machine {
 
     pub(super) fn published(&mut self, placed: Placed, id: Option<&Id<'_>>, out: &mut Vec<u8>) {
         if id.is_some() {
-            let position = Position { epoch: placed.topic.epoch(), offset: placed.seq.0 };
+            let position = Position { epoch: placed.epoch, offset: placed.seq.0 };
             self.say(&Event::Published { id, topic: placed.topic.name(), position }, out);
         }
         self.recent = Some(placed.topic);

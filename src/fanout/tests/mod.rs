@@ -6,6 +6,7 @@ mod model;
 mod overflow;
 mod presence;
 mod recovery;
+mod seams;
 mod serving;
 mod slow;
 
