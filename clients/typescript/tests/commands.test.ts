@@ -98,6 +98,17 @@ describe('publishing', () => {
     expect(server.last.commands).toEqual([]);
   });
 
+  test('what never left waits on, whatever the connection ended with', async () => {
+    const { server, client } = pair();
+    server.mood = 'silent';
+    const published = client.publish('a', 1);
+    await pass();
+    server.last.end(1009, 'too large');
+    server.mood = 'accepts';
+    await pass(2000);
+    expect(await published).toMatchObject({ offset: 1 });
+  });
+
   test('a refusal has its code, and when to try again', async () => {
     const { server, client } = pair();
     server.refusals.set('a', { code: 'rate_limited', retry_after_ms: 120 });

@@ -215,11 +215,27 @@ describe('keep-alive', () => {
     page.dispatchEvent(new Event('visibilitychange'));
     await pass();
     expect(client.state.status).toBe('connected');
+    // What was said in this turn does not go to a connection that is not open yet.
+    const published = client.publish('a', 1);
+    server.cut();
+    page.dispatchEvent(new Event('visibilitychange'));
+    await pass();
+    expect(await published).toMatchObject({ offset: 1 });
     // The server has said when to return: it knows better.
     server.goodbye(1012, 'restart', 4000);
     page.dispatchEvent(new Event('visibilitychange'));
     await pass();
     expect(client.state.status).toBe('waiting');
+    // That was for that time.
+    await pass(4000);
+    server.cut();
+    page.hidden = true;
+    page.dispatchEvent(new Event('visibilitychange'));
+    expect(client.state.status).toBe('waiting');
+    page.hidden = false;
+    page.dispatchEvent(new Event('visibilitychange'));
+    await pass();
+    expect(client.state.status).toBe('connected');
     client.close();
     page.dispatchEvent(new Event('visibilitychange'));
     expect(client.state.status).toBe('closed');

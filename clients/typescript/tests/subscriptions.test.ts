@@ -137,6 +137,55 @@ describe('older messages', () => {
     expect(await late.ready).toEqual({ epoch: 'e1', offset: 2 });
   });
 
+  test('older messages for one are not for those who came in between', async () => {
+    const { server, client } = pair();
+    hear(client, 'a');
+    await pass();
+    for (const data of [1, 2]) server.publish('a', data);
+    const between = hear(client, 'a');
+    const late = hear(client, 'a', { last: 2 });
+    await pass();
+    server.publish('a', 3);
+    expect(between.heard).toEqual(['a:3=3']);
+    expect(late.heard).toEqual(['a:1=1', 'a:2=2', 'a:3=3']);
+  });
+
+  test('what was not wanted back is there for who asks for it', async () => {
+    const { server, client } = pair();
+    const early = hear(client, 'a');
+    await pass();
+    await client.publish('a', 'mine', { echo: false });
+    server.publish('a', 'theirs');
+    const late = hear(client, 'a', { last: 2 });
+    await pass();
+    expect(late.heard).toEqual(['a:1="mine"', 'a:2="theirs"']);
+    expect(early.heard).toEqual(['a:2="theirs"']);
+  });
+
+  test('a numbering that began anew is not taken for older messages by a pattern', async () => {
+    const { server, client } = pair();
+    const { heard } = hear(client, '*');
+    await pass();
+    for (const data of [1, 2, 3]) server.publish('a', data);
+    server.topics.clear();
+    hear(client, 'a');
+    await pass();
+    server.publish('a', 'new');
+    expect(heard.slice(3)).toEqual(['a:1="new"']);
+    // The same while the connection is away.
+    hear(client, 'b.c');
+    const wild = hear(client, 'x.*');
+    await pass();
+    for (const data of [1, 2, 3, 4, 5]) server.publish('x.y', data);
+    server.cut();
+    server.topics.clear();
+    for (const data of [1, 2, 3, 4, 5, 6]) server.publish('x.y', -data);
+    await pass(1000);
+    hear(client, 'x.y', { last: 2 });
+    await pass();
+    expect(wild.heard.slice(5)).toEqual(['gap x.* ?-? pattern', 'x.y:5=-5', 'x.y:6=-6']);
+  });
+
   test('a position that is no longer held is a gap for who asked', async () => {
     const { server, client } = pair();
     const early = hear(client, 'a');

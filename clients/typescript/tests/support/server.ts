@@ -27,6 +27,7 @@ export class Connection implements SocketLike {
   readonly follows = new Set<string>();
   readonly members = new Map<string, unknown>();
   open = true;
+  opened = false;
   authenticated = false;
 
   constructor(
@@ -40,6 +41,7 @@ export class Connection implements SocketLike {
   }
 
   send(frame: string | Uint8Array): void {
+    if (!this.opened) throw new Error('not open yet, as browsers say it');
     const value = JSON.parse(frame as string);
     const commands: Wire[] = Array.isArray(value) ? value : [value];
     this.frames.push(commands);
@@ -100,6 +102,7 @@ export class Server {
   accept(connection: Connection): void {
     if (!connection.open) return;
     if (this.mood === 'refuses') return connection.end(1006, '');
+    connection.opened = true;
     connection.onopen?.({} as never);
     if (this.mood === 'silent') return;
     connection.say({
