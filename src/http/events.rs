@@ -24,6 +24,7 @@ use super::credentials::deny;
 use super::reply::Body;
 use super::service::Service;
 use super::upgrade;
+use crate::auth::Right;
 use crate::broker::Subscription;
 use crate::gate::{Denied, Pass};
 use crate::limits::Client;
@@ -74,8 +75,12 @@ pub(super) fn open(service: &Service, head: &Parts, pass: &Pass, client: &Client
         Ok(meters) => meters,
         Err(excess) => return arrival::refuse(excess),
     };
+    // All of them before any is brought into being.
+    if let Err(denied) = asked.topics.iter().try_for_each(|name| pass.require(Right::Subscribe, name)) {
+        return deny(Encoding::Json, &denied);
+    }
     if head.method == Method::HEAD {
-        // Nobody will read a stream, so no topic is brought into being for it.
+        // Nobody will read a stream, so nothing is followed.
         return response(Body::default());
     }
     let followed: Result<Vec<_>, Denied> =

@@ -210,6 +210,20 @@ async fn a_drain_sends_what_was_published_and_then_everybody_away_at_another_tim
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_stream_ends_with_the_credentials_it_was_opened_with() {
+    let rig = Rig::new(Overflow::Gap);
+    let mut reader = rig.open(&["a"], None);
+    reader.0 = reader.0.until(Some(HEARTBEAT / 2));
+    reader.expect_begun();
+    reader.expect_quiet();
+    tokio::time::advance(HEARTBEAT / 2).await;
+    rig.publish("a", 1);
+    let Poll::Ready(Some(goodbye)) = reader.poll() else { panic!("they have ended") };
+    assert!(goodbye.contains("\"type\":\"goodbye\",\"code\":4401"), "{goodbye}");
+    reader.expect_end();
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_stream_that_waits_is_woken_by_a_drain() {
     let rig = Rig::new(Overflow::Gap);
     let mut reader = rig.open(&["a"], None);
