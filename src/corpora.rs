@@ -5,15 +5,17 @@ use std::collections::BTreeSet;
 use std::fs;
 use std::path::Path;
 
-use crate::{auth, protocol, ring, ws};
+use crate::{auth, limits, protocol, ring, ws};
 
 type Body = fn(&[u8]);
 
 const TARGETS: &[(&str, Body)] = &[
     ("command_json", protocol::fuzz::fuzz_command_json),
     ("command_msgpack", protocol::fuzz::fuzz_command_msgpack),
+    ("forwarded", limits::fuzz::forwarded),
     ("frame_gate", ws::fuzz::frame_gate),
     ("permissions", auth::fuzz::fuzz_permissions),
+    ("proxy_protocol", limits::fuzz::proxy_protocol),
     ("ring", ring::oracle::fuzz_ops),
     #[cfg(feature = "jwt")]
     ("token", auth::fuzz::fuzz_token),

@@ -55,6 +55,11 @@ pub use protocol::{Data, DataError, Encoding, Epoch, Position, Recovery, Recover
 /// Parts that benches and fuzz targets reach. No promise is made about them.
 #[doc(hidden)]
 pub mod internals {
+    pub mod limits {
+        #[cfg(any(test, fuzzing))]
+        pub use crate::limits::fuzz::{forwarded, proxy_protocol};
+        pub use crate::limits::{attempts, publishes};
+    }
     pub mod protocol {
         pub use crate::protocol::*;
     }

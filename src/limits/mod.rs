@@ -6,6 +6,8 @@
 
 mod address;
 mod forwarded;
+#[cfg(any(test, fuzzing))]
+pub(crate) mod fuzz;
 mod meters;
 mod network;
 mod options;
@@ -31,6 +33,7 @@ pub use rate::{Rate, RateError};
 
 use address::{AddressKey, contain};
 use meters::AddressMeters;
+use options::Rates;
 use rate::Meter;
 use table::Table;
 
@@ -121,7 +124,7 @@ impl Limits {
         })
     }
 
-    /// The time, for all that is asked about one command.
+    /// The time, for all that is asked about one message.
     pub(crate) fn now(&self) -> Moment {
         Moment(u64::try_from(self.begun.elapsed().as_nanos()).unwrap_or(u64::MAX))
     }
@@ -254,6 +257,37 @@ impl Limit {
             Limit::Bytes => "byte rate exceeded",
             Limit::Topic => "publish rate of that topic exceeded",
         }
+    }
+}
+
+/// What a connection that is not exempt does for each publish of so many bytes, for the bench that tells what it
+/// costs; false when it is refused.
+#[doc(hidden)]
+pub fn publishes(address: IpAddr, rate: Rate) -> impl FnMut(usize, &str) -> bool {
+    let rates = Rates { commands: Some(rate), publishes: Some(rate), bytes: Some(rate) };
+    let limits = Limits::new(LimitOptions {
+        per_connection: rates,
+        per_address: rates,
+        publishes_per_topic: Some(rate),
+        ..LimitOptions::default()
+    });
+    let client = limits.client(Some(address), &HeaderMap::new());
+    let meters = limits.connect(&client, limits.now()).ok().flatten();
+    let mut meters = meters.expect("the first connection of an address that is not exempt");
+    move |bytes, topic| {
+        let now = meters.now();
+        meters.message(bytes, now);
+        meters.command(1, now).and_then(|()| meters.publish(topic, now)).is_ok()
+    }
+}
+
+/// Attempts to connect from any address, for the bench that tells what they cost and leave behind.
+#[doc(hidden)]
+pub fn attempts() -> impl FnMut(IpAddr) -> bool {
+    let limits = Limits::new(LimitOptions::default());
+    move |address| {
+        let client = limits.client(Some(address), &HeaderMap::new());
+        limits.attempt(&client, limits.now()).is_ok()
     }
 }
 

@@ -227,19 +227,20 @@ impl Session {
             }
             match read {
                 Ok(Incoming::Text(text)) => {
-                    self.machine.hear(text.as_str().len(), self.machine.now());
+                    // Once a message: what its commands wait for on the way is not theirs to use.
+                    let now = self.machine.now();
+                    self.machine.hear(text.as_str().len(), now);
                     let limits = self.options.decode_limits();
                     for request in decode_json(text.as_str(), &limits) {
-                        let now = self.machine.now();
                         let step = self.machine.decide(request, now, Encoding::Json, || text.to_bytes(), &mut self.out);
                         self.carry_out(step).await?;
                     }
                 }
                 Ok(Incoming::Binary(bytes)) => {
-                    self.machine.hear(bytes.len(), self.machine.now());
+                    let now = self.machine.now();
+                    self.machine.hear(bytes.len(), now);
                     let limits = self.options.decode_limits();
                     for request in decode_msgpack(&bytes, &limits) {
-                        let now = self.machine.now();
                         let step =
                             self.machine.decide(request, now, Encoding::MsgPack, || bytes.clone(), &mut self.out);
                         self.carry_out(step).await?;
