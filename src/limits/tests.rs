@@ -264,3 +264,8 @@ fn a_flood_of_connections_is_refused_first_and_then_not_even_answered() {
         assert!((0..10).all(|_| arrive(peer, BEGIN) == Arrival::Open));
     }
 }
+
+#[test]
+fn the_meters_of_a_connection_are_small() {
+    assert!(size_of::<Meters>() <= 256, "{}", size_of::<Meters>());
+}

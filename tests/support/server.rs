@@ -4,6 +4,11 @@ use std::io::{BufRead, BufReader};
 use std::net::SocketAddr;
 use std::process::{Child, ChildStdout, Command, Stdio};
 
+#[path = "command.rs"]
+mod command;
+
+pub(crate) use command::command;
+
 /// A running server. It is killed when this is dropped.
 pub(crate) struct Server {
     pub(crate) child: Child,
@@ -46,17 +51,4 @@ impl Drop for Server {
         let _ = self.child.kill();
         let _ = self.child.wait();
     }
-}
-
-/// `fanfare serve` with settings from the environment, and none that the test itself runs under.
-pub(crate) fn command(settings: &[(&str, &str)]) -> Command {
-    let mut command = Command::new(env!("CARGO_BIN_EXE_fanfare"));
-    for (name, _) in std::env::vars_os().filter(|(name, _)| name.to_string_lossy().starts_with("FANFARE_")) {
-        command.env_remove(name);
-    }
-    for (key, value) in settings {
-        command.env(format!("FANFARE_{}", key.replace('.', "__").to_uppercase()), value);
-    }
-    command.env("FANFARE_LOG", "error").arg("serve").stdin(Stdio::null());
-    command
 }
