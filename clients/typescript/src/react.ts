@@ -73,7 +73,7 @@ const nothing: TopicView<never> = { message: undefined, gap: undefined, error: u
 export const useTopic = <Topics extends object, Topic extends keyof Topics & string>(
   client: Client<Topics>,
   topic: Topic,
-  options?: SubscribeOptions,
+  options?: Pick<SubscribeOptions, 'since' | 'last'>,
 ): TopicView<Topics[Topic]> => {
   const settings = useStable(options);
   const store = useMemo(

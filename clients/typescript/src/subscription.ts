@@ -33,7 +33,7 @@ export interface Gap {
 
 export interface SubscribeOptions {
   /** Replays everything after this position first. Not with a pattern. */
-  readonly since?: Position;
+  readonly since?: Position | undefined;
   /** Replays this many of the newest messages first. Not with a pattern, nor with `since`. */
   readonly last?: number;
   /** Joins the topic as a member, and keeps `presence` current. @default false */
@@ -148,7 +148,7 @@ export const createTopics = (hooks: TopicsHooks): Topics => {
       ...position,
       offset: Math.min(position.offset, ...everybody.map(({ seen }) => seen.get(topic) ?? Infinity)),
     };
-    const { since, last }: SubscribeOptions = own ? own.options : back ? { since: back } : {};
+    const { since, last }: SubscribeOptions = own ? own.options : channel.live ? {} : { since: back };
     const joined = everybody.find(({ options }) => options.presence);
     const presence = joined && { presence: true, member: joined.options.member };
     hooks.ask({ type: 'subscribe', topic, since, last, ...presence }, (event) => {

@@ -207,6 +207,22 @@ describe('presence', () => {
     expect(room.presence).toBe(before);
   });
 
+  test('joining what is followed already moves no position', async () => {
+    const { server, client } = pair();
+    hear(client, 'room');
+    await pass();
+    server.publish('room', 1);
+    join(client, 'ana');
+    await pass();
+    expect(server.last.commands.at(-1)).toEqual({
+      type: 'subscribe',
+      id: 2,
+      topic: 'room',
+      presence: true,
+      member: { name: 'ana' },
+    });
+  });
+
   test('a member resumes before it subscribes again, others do not', async () => {
     const { server, client } = pair();
     join(client, 'ana');

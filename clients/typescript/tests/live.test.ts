@@ -115,6 +115,26 @@ describe.skipIf(binary === undefined)('with the real server', () => {
     expect((await bob.presence('room')).members).toHaveLength(1);
   });
 
+  test('a member that lost its connection takes its own place, and nobody sees it leave', async () => {
+    const server = await started();
+    const between = await network(server.port);
+    cleanups.push(between.close);
+    const [ana, bob] = [connected(between.url), connected(server.url)];
+    const counts: number[] = [];
+    await bob.subscribe('room', () => {}, { presence: true, onPresence: ({ members }) => counts.push(members.length) })
+      .ready;
+    const { ready, heard } = hear(ana, 'room', { presence: true, member: 'ana' });
+    await ready;
+    await until('both', () => counts.at(-1) === 2);
+    between.strand();
+    await until('the loss', () => ana.state.status !== 'connected');
+    await bob.publish('room', 'meanwhile');
+    await until('the return', () => heard.length === 1);
+    await ana.publish('room', 'back');
+    await until('the news', () => heard.length === 2);
+    expect(counts).toEqual([1, 2]);
+  });
+
   test('twenty cuts of the network, and every message comes exactly once', async () => {
     const server = await started();
     const between = await network(server.port);

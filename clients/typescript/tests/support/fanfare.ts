@@ -33,37 +33,45 @@ export interface Network {
   readonly url: string;
   /** Ends every connection without a word. */
   cut(): void;
+  /** The same, but only the client learns of it. */
+  strand(): void;
   close(): void;
 }
 
 export const network = async (to: number): Promise<Network> => {
-  const sockets = new Set<Socket>();
+  const pairs = new Set<readonly [inner: Socket, outer: Socket]>();
   const server = createServer((inner) => {
     const outer = connect(to, '127.0.0.1');
-    for (const [socket, other] of [
-      [inner, outer],
-      [outer, inner],
-    ] as const) {
-      sockets.add(socket);
-      socket.on('error', () => {});
-      socket.on('close', () => {
-        sockets.delete(socket);
-        other.destroy();
-      });
-    }
+    const pair = [inner, outer] as const;
+    pairs.add(pair);
+    inner.on('error', () => {});
+    outer.on('error', () => {});
+    inner.on('close', () => pairs.has(pair) && outer.destroy());
+    outer.on('close', () => inner.destroy());
     inner.pipe(outer);
     outer.pipe(inner);
   });
+  const stranded = new Set<Socket>();
   server.listen(0, '127.0.0.1');
   await once(server, 'listening');
   const cut = () => {
-    for (const socket of sockets) socket.destroy();
+    for (const pair of pairs) for (const socket of pair) socket.destroy();
+    pairs.clear();
   };
   return {
     url: `ws://127.0.0.1:${(server.address() as AddressInfo).port}/ws`,
     cut,
+    strand() {
+      for (const [inner, outer] of pairs) {
+        inner.unpipe(outer);
+        stranded.add(outer);
+        inner.destroy();
+      }
+      pairs.clear();
+    },
     close() {
       cut();
+      for (const socket of stranded) socket.destroy();
       server.close();
     },
   };
