@@ -38,6 +38,11 @@ pub(crate) enum Command {
     Pub(PubArguments),
     /// Follow topics: print each message and gap as a line of JSON
     Sub(SubArguments),
+    /// Make a token, or an API key, for trying things out
+    ///
+    /// The token is signed with the first secret of the configuration, for its first issuer and audience.
+    /// With --api-key it makes a random key and shows what to put into the configuration for it.
+    Token(TokenArguments),
 }
 
 #[derive(Debug, Args)]
@@ -84,6 +89,37 @@ pub(crate) struct SubArguments {
     pub(crate) topics: Vec<String>,
     #[command(flatten)]
     pub(crate) server: ServerArguments,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct TokenArguments {
+    /// Whose token it is
+    #[arg(long, value_name = "NAME")]
+    pub(crate) subject: Option<String>,
+    /// What it may follow: a topic or a pattern, in which {sub} stands for the subject; repeatable
+    #[arg(long, value_name = "PATTERN")]
+    pub(crate) subscribe: Vec<String>,
+    /// What it may publish to; repeatable
+    #[arg(long, value_name = "PATTERN")]
+    pub(crate) publish: Vec<String>,
+    /// Whose members it may see and be one of; repeatable
+    #[arg(long, value_name = "PATTERN")]
+    pub(crate) presence: Vec<String>,
+    /// Whose earlier messages it may ask for; repeatable
+    #[arg(long, value_name = "PATTERN")]
+    pub(crate) history: Vec<String>,
+    /// Allow it to administer
+    #[arg(long)]
+    pub(crate) admin: bool,
+    /// For how many seconds it counts
+    #[arg(long, value_name = "SECONDS", default_value_t = 3600)]
+    pub(crate) seconds: u64,
+    /// The server's configuration file; without one, the environment alone
+    #[arg(long, value_name = "FILE")]
+    pub(crate) config: Option<PathBuf>,
+    /// Make an API key for a backend of this name instead
+    #[arg(long, value_name = "NAME", conflicts_with_all = ["subject", "config", "seconds"])]
+    pub(crate) api_key: Option<String>,
 }
 
 /// Which server to talk to, and how.

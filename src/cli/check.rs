@@ -4,6 +4,7 @@ use std::io::{self, Write};
 use std::process::ExitCode;
 
 use crate::config::{Config, Flags};
+use crate::server::credentials::authenticator;
 
 use super::args::CheckArguments;
 use super::{environment, say};
@@ -21,6 +22,10 @@ pub(crate) fn check(arguments: &CheckArguments) -> ExitCode {
     };
     if let Err(refused) = config.refuse_open() {
         say(format_args!("{path}: server.listen: {refused}"));
+        return ExitCode::FAILURE;
+    }
+    if let Err(unusable) = authenticator(&config) {
+        say(format_args!("{path}: {unusable}"));
         return ExitCode::FAILURE;
     }
     // Whoever closed standard output does not want to read this; the status says it as well.

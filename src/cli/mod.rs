@@ -12,6 +12,7 @@ mod input;
 mod json_line;
 mod pub_sub;
 mod target;
+mod token;
 
 use std::env;
 use std::fmt::Display;
@@ -35,6 +36,7 @@ pub fn run() -> ExitCode {
         None => serve(arguments.serve),
         Some(Command::Serve(arguments)) => serve(arguments),
         Some(Command::Check(arguments)) => check::check(&arguments),
+        Some(Command::Token(arguments)) => token::make(&arguments),
         Some(Command::Pub(arguments)) => to_the_end(pub_sub::publish(arguments)),
         Some(Command::Sub(arguments)) => to_the_end(pub_sub::subscribe(arguments)),
     }

@@ -30,7 +30,7 @@ pub(crate) fn read(
 }
 
 fn set(key: &str, text: &str, config: &mut Config) -> Vec<Fault> {
-    if key.starts_with("topics.") {
+    if key.starts_with("topics.") || key.starts_with("keys.") {
         return vec![Fault::FileOnly];
     }
     let Some(setting) = SETTINGS.iter().find(|setting| setting.key == key) else {
@@ -48,7 +48,7 @@ fn set(key: &str, text: &str, config: &mut Config) -> Vec<Fault> {
             _ => Given::Text(text.to_owned()),
         },
         Field::Text { .. } | Field::Rate { .. } => Given::Text(text.trim().to_owned()),
-        Field::List { .. } | Field::Networks { .. } => match list(text) {
+        Field::List { .. } | Field::Networks { .. } | Field::Secrets { .. } => match list(text) {
             Ok(given) => given,
             Err(fault) => return vec![fault],
         },

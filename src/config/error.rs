@@ -53,8 +53,14 @@ pub(crate) enum Fault {
     /// A rule for topics that an earlier one hides.
     #[error("the rule in line {0} has the same pattern and comes first")]
     SamePattern(usize),
+    /// A key of a backend that does not say whose it is, or what it is.
+    #[error("this key needs a name and its sha256")]
+    NoKey,
+    /// A key that an earlier one has the name or the hash of.
+    #[error("the key in line {0} has the same name or hash")]
+    SameKey(usize),
     /// Something that only a file can say.
-    #[error("rules for topics are read from a file only")]
+    #[error("rules for topics and keys of backends are read from a file only")]
     FileOnly,
 }
 

@@ -7,9 +7,9 @@ use toml::de::{DeArray, DeString, DeTable, DeValue};
 
 use super::error::{Fault, Place, Problem};
 use super::nearest::nearest;
-use super::schema::{self, Draft, Field, RULE_SETTINGS, SETTINGS, Setting};
+use super::schema::{self, Draft, Field, KEY_SETTINGS, KeyDraft, RULE_SETTINGS, SETTINGS, Setting};
 use super::value::{At, Given};
-use super::{Config, TopicRule};
+use super::{BackendKey, Config, TopicRule};
 
 /// Takes over what `text` says, and adds what is wrong with it to `problems`.
 pub(crate) fn read(text: &str, path: &Path, config: &mut Config, problems: &mut Vec<Problem>) {
@@ -42,12 +42,14 @@ impl Reader<'_> {
         let name = key.get_ref().as_ref();
         match value.get_ref() {
             DeValue::Array(rules) if name == "topics" => self.rules(rules, config),
-            _ if name == "topics" => {
+            DeValue::Array(keys) if name == "keys" => self.keys(keys, config),
+            _ if name == "topics" || name == "keys" => {
                 let found = Given::from_toml(value).it.describe();
+                let what = if name == "topics" { "rules" } else { "keys of backends" };
                 self.refuse(
                     Some(key.span().start),
                     Some(name.to_owned()),
-                    Fault::value("rules, each headed [[topics]]", found),
+                    Fault::value(format!("{what}, each headed [[{name}]]"), found),
                 );
             }
             DeValue::Table(section) if !section.is_empty() => {
@@ -103,6 +105,36 @@ impl Reader<'_> {
                 history_age_ms: draft.history_age_ms,
                 overflow: draft.overflow,
             });
+        }
+    }
+
+    fn keys(&mut self, keys: &DeArray<'_>, config: &mut Config) {
+        // Where each key that was taken over begins, beside `config.keys`.
+        let mut lines: Vec<usize> = Vec::new();
+        for key in keys {
+            let start = key.span().start;
+            let DeValue::Table(table) = key.get_ref() else {
+                let found = Given::from_toml(key).it.describe();
+                self.refuse(Some(start), Some("keys".to_owned()), Fault::value("a table", found));
+                continue;
+            };
+            let mut draft = KeyDraft::default();
+            for (key, value) in table {
+                let full = format!("keys.{}", key.get_ref());
+                self.setting(KEY_SETTINGS, full, key, value, &mut draft);
+            }
+            let (Some(name), Some(hash)) = (draft.name, draft.hash) else {
+                if !table.contains_key("name") || !table.contains_key("sha256") {
+                    self.refuse(Some(start), Some("keys".to_owned()), Fault::NoKey);
+                }
+                continue;
+            };
+            if let Some(index) = config.keys.iter().position(|key| key.name == name || key.hash == hash) {
+                self.refuse(Some(start), Some("keys".to_owned()), Fault::SameKey(lines[index]));
+                continue;
+            }
+            lines.push(self.line(start));
+            config.keys.push(BackendKey { name, hash, permissions: draft.permissions });
         }
     }
 

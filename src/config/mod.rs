@@ -7,6 +7,7 @@
 //! was asked for, and `server` does it.
 
 mod address;
+mod credentials;
 mod environment;
 mod error;
 mod file;
@@ -24,6 +25,7 @@ use crate::limits::LimitOptions;
 use crate::protocol::topic::Filter;
 
 pub(crate) use address::{is_loopback, unix_path};
+pub(crate) use credentials::{Anonymous, Auth, BackendKey};
 pub(crate) use error::{ConfigErrors, OpenToAll, Place, Problem};
 
 use error::Fault;
@@ -33,6 +35,12 @@ use error::Fault;
 pub(crate) struct Config {
     /// Where it listens and which web pages it serves.
     pub(crate) server: Server,
+    /// How it tells who somebody is.
+    pub(crate) auth: Auth,
+    /// What those may do who show no credentials, where there are any.
+    pub(crate) anonymous: Anonymous,
+    /// Keys of backends.
+    pub(crate) keys: Vec<BackendKey>,
     /// The bound of everything that a peer could make grow.
     pub(crate) limits: Limits,
     /// Whether messages are compressed.
@@ -220,6 +228,17 @@ impl Config {
         if problems.is_empty() { Ok(config) } else { Err(ConfigErrors(problems)) }
     }
 
+    /// Whether anything is said about who may come in. Rights of the anonymous count as well: they would mean
+    /// nothing if everybody had all rights.
+    pub(crate) fn asks(&self) -> bool {
+        let auth = &self.auth;
+        let lists = [&auth.secrets, &auth.secret_files, &auth.public_key_files];
+        lists.into_iter().any(|list| !list.is_empty())
+            || !auth.jwks_file.is_empty()
+            || !self.keys.is_empty()
+            || self.anonymous != Anonymous::default()
+    }
+
     /// Refuses a server that anybody on the network could use.
     ///
     /// Without credentials everybody may publish and subscribe, which is right for loopback and for
@@ -230,7 +249,7 @@ impl Config {
     /// The first address that is not loopback. A name other than `localhost` counts as one: what
     /// it resolves to may change after it was looked at.
     pub(crate) fn refuse_open(&self) -> Result<(), OpenToAll> {
-        if self.server.insecure_open {
+        if self.server.insecure_open || self.asks() {
             return Ok(());
         }
         let Server { listen, proxy_protocol, .. } = &self.server;

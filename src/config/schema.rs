@@ -5,6 +5,7 @@
 
 use std::ops::RangeInclusive;
 
+use crate::auth::{KeyHash, PermissionClaims};
 use crate::broker::Overflow;
 use crate::limits::{Network, Rate};
 use crate::protocol::topic::Filter;
@@ -36,6 +37,8 @@ pub(crate) enum Field<T: 'static> {
     Networks { of: fn(&mut T) -> &mut Vec<Network> },
     /// So many a second, or `off`.
     Rate { of: fn(&mut T) -> &mut Option<Rate> },
+    /// A list of words that no message repeats.
+    Secrets { of: fn(&mut T) -> &mut Vec<String> },
 }
 
 /// A rule while it is being read, before it is known whether it has a pattern.
@@ -46,6 +49,14 @@ pub(crate) struct Draft {
     pub(crate) history_bytes: Option<usize>,
     pub(crate) history_age_ms: Option<u64>,
     pub(crate) overflow: Option<Overflow>,
+}
+
+/// A backend's key while it is being read.
+#[derive(Default)]
+pub(crate) struct KeyDraft {
+    pub(crate) name: Option<String>,
+    pub(crate) hash: Option<KeyHash>,
+    pub(crate) permissions: PermissionClaims,
 }
 
 /// A year. Times are added to the clock, and a sum that overflows would be a panic.
@@ -66,6 +77,26 @@ pub(crate) const SETTINGS: &[Setting<Config>] = &[
     networks("server.trusted_proxies", |c| &mut c.limits.clients.trusted_proxies),
     networks("server.allow", |c| &mut c.limits.clients.allow),
     networks("server.deny", |c| &mut c.limits.clients.deny),
+    Setting { key: "auth.secrets", field: Field::Secrets { of: |c| &mut c.auth.secrets } },
+    list("auth.secret_files", 0, any, |c| &mut c.auth.secret_files),
+    list("auth.public_key_files", 0, any, |c| &mut c.auth.public_key_files),
+    text("auth.jwks_file", |c, v| {
+        v.clone_into(&mut c.auth.jwks_file);
+        Ok(())
+    }),
+    // Each reading takes a thread for a moment.
+    millis("auth.jwks_reread_ms", 100..=MILLIS_MAX, |c| &mut c.auth.jwks_reread_ms),
+    list("auth.issuers", 0, any, |c| &mut c.auth.issuers),
+    list("auth.audiences", 0, any, |c| &mut c.auth.audiences),
+    millis("auth.leeway_ms", 0..=MILLIS_MAX, |c| &mut c.auth.leeway_ms),
+    flag("auth.require_expiry", |c| &mut c.auth.require_expiry),
+    millis("auth.first_command_ms", 1..=MILLIS_MAX, |c| &mut c.auth.first_command_ms),
+    millis("auth.expiring_ms", 0..=MILLIS_MAX, |c| &mut c.auth.expiring_ms),
+    flag("auth.protect_metrics", |c| &mut c.auth.protect_metrics),
+    list("anonymous.subscribe", 0, check_pattern, |c| &mut c.anonymous.subscribe),
+    list("anonymous.publish", 0, check_pattern, |c| &mut c.anonymous.publish),
+    list("anonymous.presence", 0, check_pattern, |c| &mut c.anonymous.presence),
+    list("anonymous.history", 0, check_pattern, |c| &mut c.anonymous.history),
     count("limits.connections", 1..=COUNT_MAX, |c| &mut c.limits.connections),
     count("limits.message_bytes", 1..=MESSAGE_BYTES_MAX, |c| &mut c.limits.message_bytes),
     count("limits.batch_items", 1..=COUNT_MAX, |c| &mut c.limits.batch_items),
@@ -147,10 +178,49 @@ pub(crate) const RULE_SETTINGS: &[Setting<Draft>] = &[
     }),
 ];
 
-/// Every known key, rules included.
+/// Every key of a `[[keys]]` entry.
+pub(crate) const KEY_SETTINGS: &[Setting<KeyDraft>] = &[
+    text("keys.name", |key, v| {
+        // It is a subject, which is shown to others and stands for a segment in patterns.
+        match Filter::parse(v) {
+            Ok(Filter::Topic(_)) => {
+                key.name = Some(v.to_owned());
+                Ok(())
+            }
+            _ => Err(Fault::value("a name without white space and wildcards", format!("{v:?}"))),
+        }
+    }),
+    text("keys.sha256", |key, v| match KeyHash::from_hex(v) {
+        Some(hash) => {
+            key.hash = Some(hash);
+            Ok(())
+        }
+        // It may be the key itself, which must not be repeated.
+        None => Err(Fault::value("the SHA-256 of the key, 64 hexadecimal digits", "something else")),
+    }),
+    list("keys.subscribe", 0, check_pattern, |key| &mut key.permissions.subscribe),
+    list("keys.publish", 0, check_pattern, |key| &mut key.permissions.publish),
+    list("keys.presence", 0, check_pattern, |key| &mut key.permissions.presence),
+    list("keys.history", 0, check_pattern, |key| &mut key.permissions.history),
+    flag("keys.admin", |key| &mut key.permissions.admin),
+];
+
+/// Every known key, those of rules and of backends' keys included.
 pub(crate) fn keys() -> impl Iterator<Item = &'static str> {
     let rules = RULE_SETTINGS.iter().map(|setting| setting.key);
-    SETTINGS.iter().map(|setting| setting.key).chain(rules)
+    let keys = KEY_SETTINGS.iter().map(|setting| setting.key);
+    SETTINGS.iter().map(|setting| setting.key).chain(rules).chain(keys)
+}
+
+fn any(_: &str) -> Result<(), Fault> {
+    Ok(())
+}
+
+fn check_pattern(text: &str) -> Result<(), Fault> {
+    match Filter::parse(text) {
+        Ok(_) => Ok(()),
+        Err(error) => Err(Fault::value("a topic or pattern", format!("{text:?}: {error}"))),
+    }
 }
 
 /// Whether some key begins with `section` and a dot.

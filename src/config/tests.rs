@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 use std::path::Path;
 
-use super::schema::{Field, RULE_SETTINGS, SETTINGS, Setting};
+use super::schema::{Field, KEY_SETTINGS, RULE_SETTINGS, SETTINGS, Setting};
 use super::{Config, Flags, LogFormat, file};
 use crate::limits::Rate;
 
@@ -78,6 +78,21 @@ fn each_key_sets_a_field_of_its_own() {
         assert!(!seen.contains(&config), "{} changes nothing of its own", setting.key);
         seen.push(config);
     }
+    for setting in KEY_SETTINGS {
+        let value = match setting.key {
+            "keys.name" => "\"b\"".to_owned(),
+            "keys.sha256" => format!("{:?}", "1".repeat(64)),
+            "keys.admin" => "true".to_owned(),
+            _ => "[\"something\"]".to_owned(),
+        };
+        let key = setting.key.trim_start_matches("keys.");
+        let others = [("name", "\"a\"".to_owned()), ("sha256", format!("{:?}", "0".repeat(64)))];
+        let others = others.iter().filter(|(other, _)| *other != key);
+        let others: String = others.map(|(other, value)| format!("{other} = {value}\n")).collect();
+        let config = load(&format!("[[keys]]\n{others}{key} = {value}")).expect("a right key");
+        assert!(!seen.contains(&config), "{} changes nothing of its own", setting.key);
+        seen.push(config);
+    }
     for setting in RULE_SETTINGS {
         let value = match setting.key {
             "topics.pattern" => "\"b\"",
@@ -101,7 +116,59 @@ fn put_something(setting: &Setting<Config>, config: &mut Config) {
         Field::List { of, .. } => *of(config) = vec!["something".to_owned()],
         Field::Networks { of } => *of(config) = vec!["192.0.2.0/24".parse().expect("a network")],
         Field::Rate { of } => *of(config) = None,
+        Field::Secrets { of } => *of(config) = vec!["something".to_owned()],
     }
+}
+
+#[test]
+fn keys_of_backends_are_read_with_their_rights() {
+    let hash = "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad";
+    let text = format!("[[keys]]\nname = \"billing\"\nsha256 = {hash:?}\npublish = [\"invoices.>\"]\nadmin = true");
+    let config = load(&text).expect("a right key");
+    let [key] = &config.keys[..] else { panic!("one key") };
+    assert_eq!((key.name.as_str(), key.hash.to_hex().as_str()), ("billing", hash));
+    assert_eq!((&key.permissions.publish[..], key.permissions.admin), (&["invoices.>".to_owned()][..], true));
+    assert!(config.asks() && !Config::default().asks());
+
+    check("[[keys]]\nname = \"a\"", "F:1: keys: this key needs a name and its sha256");
+    check(
+        "[[keys]]\nname = \"a b\"\nsha256 = \"\"\n",
+        "F:2: keys.name: expected a name without white space and wildcards, found \"a b\"\n\
+         F:3: keys.sha256: expected the SHA-256 of the key, 64 hexadecimal digits, found something else",
+    );
+    check(&format!("{text}\n{text}"), "F:6: keys: the key in line 1 has the same name or hash");
+    check("keys = 5", "F:1: keys: expected keys of backends, each headed [[keys]], found 5");
+}
+
+#[test]
+fn no_message_repeats_a_secret() {
+    let long = "hunter2".repeat(5);
+    for text in [
+        "secrets = [\"hunter2\"]".to_owned(),
+        "secrets = \"hunter2\"".to_owned(),
+        "secrets = [[\"hunter2\"]]".to_owned(),
+        "secrets = { a = \"hunter2\" }".to_owned(),
+        format!("secrets = [{long:?}, \"hunter2\"]"),
+        "[[keys]]\nname = \"a\"\nsha256 = \"hunter2\"".to_owned(),
+    ] {
+        let problems = load(&format!("[auth]\n{text}")).expect_err("it is wrong");
+        assert!(!problems.contains("hunter2"), "{problems}");
+    }
+    let variable = [("FANFARE_AUTH__SECRETS", "hunter2")];
+    let problems = load_with(&variable, &Flags::default()).expect_err("it is too short");
+    assert!(problems.contains("at least 32 bytes") && !problems.contains("hunter2"), "{problems}");
+    let config = load(&format!("[auth]\nsecrets = [{long:?}]")).expect("long enough");
+    assert_eq!(config.auth.secrets, [long]);
+    assert!(!format!("{config:?}").contains("hunter2"));
+}
+
+#[test]
+fn whoever_says_who_may_come_in_may_listen_beyond_loopback() {
+    let config = |text: &str| load(&format!("[server]\nlisten = [\"0.0.0.0:7070\"]\n{text}")).expect("right");
+    assert!(config("").refuse_open().is_err());
+    assert!(config("[auth]\nleeway_ms = 5").refuse_open().is_err(), "that says nothing of who may come in");
+    assert!(config("[auth]\njwks_file = \"keys.json\"").refuse_open().is_ok());
+    assert!(config("[anonymous]\nsubscribe = [\"public.>\"]").refuse_open().is_ok());
 }
 
 #[test]
@@ -121,13 +188,10 @@ fn an_unknown_key_is_told_with_its_line_and_the_nearest_known_one() {
         "[[topics]]\npattern = \"a\"\nhistory_entry = 5\n",
         "F:3: topics.history_entry: unknown key, did you mean topics.history_entries?",
     );
-    check(
-        "[something.else]\nentirely = 1\n",
-        "F:1: something.else: unknown key, the nearest known key is history.bytes",
-    );
+    check("[something.else]\nentirely = 1\n", "F:1: something.else: unknown key, the nearest known key is keys.name");
     check(
         "[server]\ninsecure_open = true",
-        "F:2: server.insecure_open: unknown key, the nearest known key is server.listen",
+        "F:2: server.insecure_open: unknown key, the nearest known key is auth.secret_files",
     );
 }
 
@@ -307,7 +371,7 @@ fn what_is_wrong_with_a_variable_is_told_with_its_name() {
     check_variable(
         "FANFARE_TOPICS__PATTERN",
         "a",
-        "FANFARE_TOPICS__PATTERN: topics.pattern: rules for topics are read from a file only",
+        "FANFARE_TOPICS__PATTERN: topics.pattern: rules for topics and keys of backends are read from a file only",
     );
 }
 

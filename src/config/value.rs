@@ -88,6 +88,10 @@ impl Given {
                 };
                 Ok(())
             }
+            (Field::Secrets { of }, given) => {
+                *of(target) = secrets(given).map_err(one)?;
+                Ok(())
+            }
             (field, other) => Err(one(Fault::value(field.expected(), other.describe()))),
         }
     }
@@ -112,7 +116,7 @@ impl<T> Field<T> {
             Field::Millis { range, .. } => expected_whole(range),
             Field::Flag { .. } => "true or false".to_owned(),
             Field::Text { .. } => "a string".to_owned(),
-            Field::List { .. } | Field::Networks { .. } => "a list of strings".to_owned(),
+            Field::List { .. } | Field::Networks { .. } | Field::Secrets { .. } => "a list of strings".to_owned(),
             Field::Rate { .. } => RATE.to_owned(),
         }
     }
@@ -136,6 +140,21 @@ fn each<T>(
         }
     }
     if faults.is_empty() { Ok(right) } else { Err(faults) }
+}
+
+/// A list of secrets. What is wrong with one is said without repeating it.
+fn secrets(given: Given) -> Result<Vec<String>, Fault> {
+    const SECRET_BYTES_MIN: usize = 32;
+    let Given::List(items) = given else { return Err(Fault::value("a list of secrets", "something else")) };
+    let secret = |At { it, .. }: At<Given>| match it {
+        Given::Text(text) if text.len() >= SECRET_BYTES_MIN => Ok(text),
+        Given::Text(text) => {
+            let found = format!("one of {} bytes", text.len());
+            Err(Fault::value(format!("secrets of at least {SECRET_BYTES_MIN} bytes"), found))
+        }
+        _ => Err(Fault::value("secrets that are strings", "something else")),
+    };
+    items.into_iter().map(secret).collect()
 }
 
 fn within<N>(whole: i128, range: &RangeInclusive<N>) -> Result<N, Fault>

@@ -1,5 +1,6 @@
 //! The `fanfare` server: a runtime per core, listeners, signals, drain.
 
+pub(crate) mod credentials;
 mod demo;
 mod descriptors;
 mod listen;
@@ -22,6 +23,7 @@ use tokio::time::timeout;
 use crate::broker::{Broker, History, TopicFilter, TopicRule};
 use crate::config::Config;
 use crate::http::Service;
+use credentials::UnusableKey;
 use listen::Acceptor;
 use socket::{Bound, Listeners};
 
@@ -30,6 +32,8 @@ use socket::{Bound, Listeners};
 enum StartError {
     #[error("cannot listen on {address}: {error}")]
     Listen { address: String, error: io::Error },
+    #[error(transparent)]
+    Key(#[from] UnusableKey),
     #[error("cannot watch for signals: {0}")]
     Signals(io::Error),
     #[error("cannot start a thread: {0}")]
@@ -57,7 +61,7 @@ fn run(config: &Config, demo: bool) -> Result<(), StartError> {
         0 => thread::available_parallelism().map_or(1, std::num::NonZero::get),
         threads => threads,
     };
-    let service = service(config, broker.clone(), threads);
+    let service = service(config, broker.clone(), threads)?;
     let listeners = Listeners::bind(config)?;
     let (stop, stopped) = watch::channel(false);
     let acceptor = Arc::new(Acceptor::new(config, stopped));
@@ -129,7 +133,7 @@ fn broker(config: &Config) -> Broker {
     rules.fold(builder, crate::broker::Builder::topic_rule).build()
 }
 
-fn service(config: &Config, broker: Broker, threads: usize) -> Service {
+fn service(config: &Config, broker: Broker, threads: usize) -> Result<Service, UnusableKey> {
     let limits = &config.limits;
     let mut builder = Service::builder(broker)
         .connections_max(limits.connections)
@@ -138,7 +142,14 @@ fn service(config: &Config, broker: Broker, threads: usize) -> Service {
             Duration::from_millis(config.keep_alive.heartbeat_ms),
             Duration::from_millis(config.keep_alive.timeout_ms),
         )
+        .first_command(Duration::from_millis(config.auth.first_command_ms))
+        .expiring(Duration::from_millis(config.auth.expiring_ms))
+        .protect_metrics(config.auth.protect_metrics)
+        .anonymous(config.anonymous.claims().permissions(None))
         .shards(threads);
+    if let Some(authenticator) = credentials::authenticator(config)? {
+        builder = builder.authenticator(authenticator);
+    }
     builder.options.hosts.clone_from(&config.server.hosts);
     builder.options.origins.clone_from(&config.server.origins);
     builder.options.limits.clone_from(&limits.clients);
@@ -153,7 +164,7 @@ fn service(config: &Config, broker: Broker, threads: usize) -> Service {
     session.control_lane_bytes_max = limits.control_lane_bytes;
     session.malformed_in_a_row_max = limits.malformed_in_a_row;
     session.publish_wait = Duration::from_millis(limits.publish_wait_ms);
-    builder.build()
+    Ok(builder.build())
 }
 
 /// Standard output gets the addresses, one a line, and nothing else.

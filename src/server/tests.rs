@@ -80,7 +80,7 @@ impl Held {
         config.limits.publish_wait_ms = publish_wait_ms;
         config.history.entries = 0;
         let broker = super::broker(&config);
-        let service = super::service(&config, broker.clone(), 1);
+        let service = super::service(&config, broker.clone(), 1).expect("no key is configured");
         let name = TopicName::parse("full").expect("a name");
         let topic = broker.registry().topic(&name, 0).expect("room for a topic");
         let inbox = Arc::new(Inbox::new(Behind::HoldsPublishers));

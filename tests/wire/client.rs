@@ -6,7 +6,7 @@ use serde_json::{Value, json};
 use tokio_tungstenite::tungstenite::client::{ClientRequestBuilder, client};
 use tokio_tungstenite::tungstenite::protocol::frame::Frame;
 use tokio_tungstenite::tungstenite::protocol::frame::coding::{Data, OpCode};
-use tokio_tungstenite::tungstenite::{Error, Message, WebSocket};
+use tokio_tungstenite::tungstenite::{Error, HandshakeError, Message, WebSocket};
 
 use crate::PATIENCE;
 use crate::server::Server;
@@ -58,6 +58,34 @@ impl Client {
         client.welcome = client.recv();
         assert_eq!(client.welcome["type"], "welcome", "{}", client.welcome);
         client
+    }
+
+    /// Connects for JSON with headers and subprotocols of the test's own, and has been told nothing yet.
+    /// The status, if that is not what a handshake succeeds with.
+    pub(crate) fn dial(
+        server: &Server,
+        target: &str,
+        headers: &[(&str, &str)],
+        protocols: &[&str],
+    ) -> Result<Client, u16> {
+        let stream = TcpStream::connect(server.address()).expect("the server accepts");
+        stream.set_read_timeout(Some(PATIENCE)).expect("a socket takes a time limit");
+        let uri = format!("ws://{}{target}", server.address()).parse().expect("a URI");
+        let mut request = ClientRequestBuilder::new(uri).with_sub_protocol(Encoding::Json.subprotocol());
+        for (name, value) in headers {
+            request = request.with_header(*name, *value);
+        }
+        for protocol in protocols {
+            request = request.with_sub_protocol(*protocol);
+        }
+        match client(request, stream) {
+            Ok((socket, response)) => {
+                assert_eq!(response.headers()["sec-websocket-protocol"], Encoding::Json.subprotocol());
+                Ok(Client { socket, encoding: Encoding::Json, welcome: Value::Null })
+            }
+            Err(HandshakeError::Failure(Error::Http(response))) => Err(response.status().as_u16()),
+            Err(error) => panic!("the handshake fails otherwise: {error}"),
+        }
     }
 
     /// Sends a command, or a list of them, in the encoding that was negotiated.

@@ -1,0 +1,469 @@
+//! Credentials of every kind, by every carrier, and what they allow (the contract's sections 2, 7 and 8).
+
+use std::io::Read;
+use std::process::{Command, Stdio};
+use std::time::{SystemTime, UNIX_EPOCH};
+
+use base64::Engine;
+use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+use jsonwebtoken::{Algorithm, EncodingKey, Header, encode};
+use serde_json::{Value, json};
+
+use crate::client::{ANY, Client};
+use crate::http::request;
+use crate::server::{Server, command};
+
+const SECRET: &str = "a secret of thirty-two bytes, ok";
+const KEY: &str = "the-key-of-billing";
+const RSA_PUBLIC: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/data/keys/rsa.pub.pem");
+const RSA: &[u8] = include_bytes!("../data/keys/rsa.pem");
+
+/// What every server of these tests has, beside what the test asks for. The heartbeat sets how finely it
+/// sees time.
+const SETTINGS: &[(&str, &str)] =
+    &[("auth.public_key_files", RSA_PUBLIC), ("auth.leeway_ms", "0"), ("keep_alive.heartbeat_ms", "400")];
+
+fn server(more: &[(&str, &str)]) -> Server {
+    Server::run(configured(more))
+}
+
+fn configured(more: &[(&str, &str)]) -> Command {
+    let secrets = format!("[{SECRET:?}]");
+    let mut settings = vec![("auth.secrets", &*secrets)];
+    settings.extend(SETTINGS);
+    settings.extend(more);
+    command(&settings)
+}
+
+fn now() -> u64 {
+    SystemTime::now().duration_since(UNIX_EPOCH).expect("a clock").as_secs()
+}
+
+fn sign(claims: &Value) -> String {
+    encode(&Header::new(Algorithm::HS256), claims, &EncodingKey::from_secret(SECRET.as_bytes())).expect("a secret")
+}
+
+/// Ana's claims, for some seconds.
+fn ana(seconds: u64) -> Value {
+    let rights = json!({"subscribe": ["news.>", "room.{sub}"], "publish": ["room.*"], "history": ["room.*"],
+                        "presence": ["room.*"]});
+    json!({"sub": "ana", "exp": now() + seconds, "fanfare": rights})
+}
+
+fn token() -> String {
+    sign(&ana(600))
+}
+
+fn root() -> String {
+    sign(&json!({"sub": "root", "exp": now() + 600, "fanfare": {"admin": true}}))
+}
+
+/// Connects with a token in a header, and has been welcomed.
+fn connect(server: &Server, token: &str) -> Client {
+    let bearer = format!("Bearer {token}");
+    welcomed(Client::dial(server, "/ws", &[("Authorization", &bearer)], &[]))
+}
+
+#[track_caller]
+fn welcomed(dialled: Result<Client, u16>) -> Client {
+    let mut client = dialled.expect("the handshake succeeds");
+    client.welcome = client.recv();
+    assert_eq!(client.welcome["type"], "welcome", "{}", client.welcome);
+    client
+}
+
+/// The client is who the test's token says.
+#[track_caller]
+fn expect_ana(mut client: Client) {
+    client.send(json!({"type": "subscribe", "id": 1, "topics": ["room.ana", "room.bob"]}));
+    client.expect(json!({"type": "subscribed", "id": 1, "topic": "room.ana", "epoch": ANY, "offset": 0}));
+    client.expect(json!({"type": "error", "id": 1, "topic": "room.bob", "code": "forbidden"}));
+}
+
+#[test]
+fn a_token_counts_by_whatever_it_comes() {
+    let server = server(&[]);
+    let token = token();
+    let item = format!("fanfare.token.{token}");
+    expect_ana(connect(&server, &token));
+    expect_ana(welcomed(Client::dial(&server, "/ws", &[], &[&item])));
+    expect_ana(welcomed(Client::dial(&server, &format!("/ws?token={token}"), &[], &[])));
+    let mut client = welcomed(Client::dial(&server, "/ws", &[], &[]));
+    client.send(json!({"type": "auth", "id": 7, "token": token}));
+    let event = client.recv();
+    assert_eq!((&event["type"], &event["id"], &event["subject"]), (&json!("authenticated"), &json!(7), &json!("ana")));
+    let left = event["expires_in_ms"].as_u64().expect("it ends");
+    assert!((500_000..=600_000).contains(&left), "{event}");
+    expect_ana(client);
+}
+
+#[test]
+fn the_first_carrier_that_is_present_counts_and_no_other_is_tried() {
+    let server = server(&[]);
+    let (good, bad) = (token(), "nonsense");
+    let dial = |header: &str, query: &str| {
+        let bearer = format!("Bearer {header}");
+        Client::dial(&server, &format!("/ws?token={query}"), &[("Authorization", &bearer)], &[])
+    };
+    assert_eq!(dial(bad, &good).err(), Some(401));
+    expect_ana(welcomed(dial(&good, bad)));
+    assert_eq!(Client::dial(&server, &format!("/ws?token={good}"), &[("X-API-Key", "k")], &[]).err(), Some(401));
+}
+
+/// Tokens that do not count: what is wrong with each, and the token.
+fn bad_tokens() -> Vec<(&'static str, String)> {
+    let good = token();
+    let part = |value: &Value| URL_SAFE_NO_PAD.encode(value.to_string());
+    let hmac = |secret: &[u8]| {
+        encode(&Header::new(Algorithm::HS256), &ana(600), &EncodingKey::from_secret(secret)).expect("a secret")
+    };
+    let (signed, signature) = good.rsplit_once('.').expect("three parts");
+    let (header, _) = signed.split_once('.').expect("three parts");
+    let forged = part(&json!({"sub": "ana", "exp": now() + 600, "fanfare": {"admin": true}}));
+    let foreign = encode(&Header::new(Algorithm::RS512), &ana(600), &EncodingKey::from_rsa_pem(RSA).expect("a key"));
+    let public = std::fs::read(RSA_PUBLIC).expect("a key of the tests");
+    let later = json!({"sub": "ana", "exp": now() + 600, "nbf": now() + 300});
+    vec![
+        ("empty", String::new()),
+        ("no token", "nonsense".into()),
+        ("unsigned", format!("{}.{}.", part(&json!({"alg": "none"})), part(&ana(600)))),
+        ("forged", format!("{header}.{forged}.{signature}")),
+        ("of another tenant", hmac(b"the secret of another, of 32 byt")),
+        ("signed with the public key", hmac(&public)),
+        ("of another algorithm", foreign.expect("a key")),
+        ("truncated", good[..good.len() - 5].into()),
+        ("without a signature", signed.into()),
+        ("expired", sign(&json!({"sub": "ana", "exp": now() - 5}))),
+        ("not valid yet", sign(&later)),
+        ("for another audience", sign(&json!({"sub": "ana", "exp": now() + 600, "aud": "another"}))),
+        ("without an end", sign(&json!({"sub": "ana"}))),
+        ("long", "a".repeat(12_000)),
+    ]
+}
+
+#[test]
+fn tokens_that_do_not_count_are_refused_before_the_upgrade() {
+    let server = server(&[]);
+    for (what, token) in bad_tokens() {
+        let bearer = ("Authorization", &*format!("Bearer {token}"));
+        assert_eq!(Client::dial(&server, "/ws", &[bearer], &[]).err(), Some(401), "{what}");
+        let reply = request(&server, "POST", "/v1/publish", &[bearer], br#"{"topic":"room.1","data":1}"#);
+        reply.expect_error(401, "unauthorized");
+        assert_eq!(reply.header("www-authenticate"), Some("Bearer"), "{what}");
+    }
+    // Longer heads are nobody's.
+    let huge = format!("Bearer {}", "a".repeat(20_000));
+    assert_eq!(Client::dial(&server, "/ws", &[("Authorization", &huge)], &[]).err(), Some(431));
+    // Nobody else is hurt, and it is counted.
+    expect_ana(connect(&server, &token()));
+    let metrics = request(&server, "GET", "/metrics", &[], b"");
+    let refused = format!("\nfanfare_refused_credentials_total {}\n", 2 * bad_tokens().len());
+    assert!(metrics.text().contains(&refused), "{}", metrics.text());
+}
+
+#[test]
+fn pages_are_told_after_the_upgrade() {
+    let server = server(&[]);
+    for (what, token) in bad_tokens() {
+        let target = format!("/ws?token={token}");
+        let item = format!("fanfare.token.{token}");
+        for dialled in [Client::dial(&server, &target, &[], &[]), Client::dial(&server, "/ws", &[], &[&item])] {
+            let mut client = dialled.unwrap_or_else(|status| panic!("{what}: {status}"));
+            client.expect_error("unauthorized");
+            client.expect_goodbye(4401);
+        }
+    }
+    // A token in the query is for those who have no other way.
+    let reply = request(&server, "POST", &format!("/v1/publish?token={}", token()), &[], br#"{"topic":"a","data":1}"#);
+    reply.expect_error(401, "unauthorized");
+}
+
+#[test]
+fn who_shows_nothing_may_do_nothing_but_authenticate() {
+    let server = server(&[]);
+    for command in [
+        json!({"type": "subscribe", "id": 1, "topic": "news.a"}),
+        json!({"type": "publish", "id": 1, "topic": "room.a", "data": 1}),
+        json!({"type": "history", "id": 1, "topic": "room.a"}),
+        json!({"type": "resume", "id": 1, "resume": "x"}),
+        json!({"type": "auth", "id": 1, "token": "nonsense"}),
+        json!({"type": "auth", "id": 1, "token": "a".repeat(60_000)}),
+    ] {
+        let mut client = welcomed(Client::dial(&server, "/ws", &[], &[]));
+        client.send(json!({"type": "ping", "id": 0}));
+        client.expect(json!({"type": "pong", "id": 0}));
+        client.send(command);
+        client.expect_error("unauthorized");
+        client.expect_goodbye(4401);
+    }
+}
+
+#[test]
+fn who_shows_nothing_in_time_is_sent_away() {
+    let server = server(&[("auth.first_command_ms", "200")]);
+    let mut client = welcomed(Client::dial(&server, "/ws", &[], &[]));
+    client.expect_goodbye(4408);
+    let mut client = welcomed(Client::dial(&server, "/ws", &[], &[]));
+    client.send(json!({"type": "auth", "id": 1, "token": token()}));
+    assert_eq!(client.recv()["type"], "authenticated");
+    std::thread::sleep(std::time::Duration::from_millis(500));
+    expect_ana(client);
+}
+
+#[test]
+fn permissions_hold_for_every_command() {
+    let server = server(&[]);
+    let mut ana = connect(&server, &token());
+    let forbidden = |client: &mut Client, command: Value| {
+        client.send(command);
+        client.expect_error("forbidden");
+    };
+    for filter in ["other", ">", "news", "*", "$stats", "room.*"] {
+        forbidden(&mut ana, json!({"type": "subscribe", "id": 1, "topic": filter}));
+    }
+    forbidden(&mut ana, json!({"type": "publish", "id": 1, "topic": "news.a", "data": 1}));
+    forbidden(&mut ana, json!({"type": "publish", "topic": "$stats", "data": 1}));
+    forbidden(&mut ana, json!({"type": "history", "id": 1, "topic": "news.a"}));
+    forbidden(&mut ana, json!({"type": "presence", "id": 1, "topic": "news.a"}));
+    forbidden(&mut ana, json!({"type": "subscribe", "id": 1, "topic": "news.a", "presence": true}));
+    ana.subscribe("news.>");
+    assert_eq!(ana.publish("room.7", json!(1)), 1);
+    ana.send(json!({"type": "history", "id": 1, "topic": "room.7"}));
+    assert_eq!(ana.recv()["messages"][0]["data"], 1);
+
+    let mut root = connect(&server, &root());
+    root.subscribe("$stats");
+    forbidden(&mut root, json!({"type": "subscribe", "id": 1, "topic": "news.a"}));
+}
+
+#[test]
+fn members_are_known_by_the_name_that_they_prove() {
+    let server = server(&[]);
+    let mut client = connect(&server, &token());
+    client.send(
+        json!({"type": "subscribe", "id": 1, "topic": "room.ana", "presence": true, "member": {"subject": "eve"}}),
+    );
+    assert_eq!(client.recv()["type"], "subscribed");
+    let member = client.recv()["members"][0].clone();
+    assert_eq!((&member["subject"], &member["member"]), (&json!("ana"), &json!({"subject": "eve"})));
+}
+
+#[test]
+fn a_connection_ends_with_its_credentials_and_is_told_before() {
+    let server = server(&[("auth.expiring_ms", "1000")]);
+    let mut client = connect(&server, &sign(&ana(2)));
+    let event = client.recv();
+    assert_eq!(event["type"], "expiring", "{event}");
+    assert!(event["expires_in_ms"].as_u64().is_some_and(|left| (1..=1000).contains(&left)), "{event}");
+    client.expect_goodbye(4401);
+}
+
+#[test]
+fn new_credentials_take_the_place_of_the_old() {
+    let server = server(&[("auth.expiring_ms", "1000")]);
+    let mut client = connect(&server, &sign(&ana(2)));
+    client.subscribe("news.a");
+    assert_eq!(client.recv()["type"], "expiring");
+    client.send(json!({"type": "auth", "id": 1, "token": token()}));
+    assert_eq!(client.recv()["type"], "authenticated");
+    std::thread::sleep(std::time::Duration::from_millis(2_500));
+    client.expect_quiet();
+
+    // Credentials that do not count change nothing, and nobody becomes somebody else.
+    client.send(json!({"type": "auth", "id": 2, "token": "nonsense"}));
+    client.expect_error("unauthorized");
+    client.send(json!({"type": "auth", "id": 3, "token": root()}));
+    client.expect_error("forbidden");
+    client.expect_quiet();
+
+    // What was allowed and is no more is not followed any longer.
+    client.send(json!({"type": "auth", "id": 4, "token": sign(&json!({"sub": "ana", "exp": now() + 600}))}));
+    assert_eq!(client.recv()["type"], "authenticated");
+    client.expect_goodbye(4401);
+}
+
+#[test]
+fn a_place_is_taken_by_its_subject_only() {
+    let server = server(&[]);
+    let held = connect(&server, &token());
+    let secret = held.welcome["resume"].clone();
+    let mut other = connect(&server, &root());
+    other.send(json!({"type": "resume", "id": 1, "resume": secret}));
+    other.expect_error("bad_request");
+    let mut same = connect(&server, &token());
+    same.send(json!({"type": "resume", "id": 1, "resume": secret}));
+    same.expect(json!({"type": "resumed", "id": 1}));
+}
+
+/// A server with a backend's key, in a file of its own.
+fn with_key(name: &str, more: &str) -> (Server, std::path::PathBuf) {
+    let path = std::env::temp_dir().join(format!("fanfare-{name}-{}.toml", std::process::id()));
+    let mut hashed = Command::new("sha256sum").stdin(Stdio::piped()).stdout(Stdio::piped()).spawn().expect("coreutils");
+    std::io::Write::write_all(&mut hashed.stdin.take().expect("it is piped"), KEY.as_bytes()).expect("it reads");
+    let hash = String::from_utf8(hashed.wait_with_output().expect("it ends").stdout).expect("digits");
+    let hash = hash.split(' ').next().expect("digits first");
+    let text = format!("[[keys]]\nname = \"billing\"\nsha256 = {hash:?}\npublish = [\"invoices.>\"]\n{more}");
+    std::fs::write(&path, text).expect("a file");
+    let mut command = configured(&[]);
+    command.arg("--config").arg(&path);
+    (Server::run(command), path)
+}
+
+#[test]
+fn backends_show_keys() {
+    let (server, path) = with_key("keys", "");
+    let publish = |key: &str, topic: &str| {
+        let body = json!({"topic": topic, "data": 1}).to_string();
+        request(&server, "POST", "/v1/publish", &[("X-API-Key", key)], body.as_bytes())
+    };
+    assert_eq!(publish(KEY, "invoices.1").status, 200);
+    publish(KEY, "other").expect_error(403, "forbidden");
+    publish("another", "invoices.1").expect_error(401, "unauthorized");
+    publish("", "invoices.1").expect_error(401, "unauthorized");
+    // Keys are no tokens.
+    let bearer = format!("Bearer {KEY}");
+    assert_eq!(Client::dial(&server, "/ws", &[("Authorization", &bearer)], &[]).err(), Some(401));
+    let mut client = welcomed(Client::dial(&server, "/ws", &[("X-API-Key", KEY)], &[]));
+    assert_eq!(client.publish("invoices.1", json!(2)), 2);
+    std::fs::remove_file(path).expect("it is there");
+}
+
+#[test]
+fn calls_for_administrators_need_the_right() {
+    let server = server(&[("auth.protect_metrics", "true")]);
+    let (root, ana) = (format!("Bearer {}", root()), format!("Bearer {}", token()));
+    for target in ["/v1/topics", "/metrics"] {
+        request(&server, "GET", target, &[], b"").expect_error(401, "unauthorized");
+        request(&server, "GET", target, &[("Authorization", &ana)], b"").expect_error(403, "forbidden");
+        assert_eq!(request(&server, "GET", target, &[("Authorization", &root)], b"").status, 200, "{target}");
+    }
+    for target in ["/healthz", "/readyz", "/"] {
+        assert_eq!(request(&server, "GET", target, &[], b"").status, 200, "{target}");
+    }
+    for target in ["/v1/topics/news.a/history", "/v1/topics/news.a/presence"] {
+        request(&server, "GET", target, &[], b"").expect_error(401, "unauthorized");
+        request(&server, "GET", target, &[("Authorization", &ana)], b"").expect_error(403, "forbidden");
+    }
+    let target = "/v1/topics/room.1/history";
+    assert_eq!(request(&server, "GET", target, &[("Authorization", &ana)], b"").status, 200);
+}
+
+#[test]
+fn streams_of_events_take_a_token_in_the_query_and_end_with_it() {
+    let server = server(&[]);
+    request(&server, "GET", "/v1/events?topic=news.a", &[], b"").expect_error(401, "unauthorized");
+    let target = |topic: &str, token: &str| format!("/v1/events?topic={topic}&token={token}");
+    request(&server, "GET", &target("news.a", "nonsense"), &[], b"").expect_error(401, "unauthorized");
+    request(&server, "GET", &target("other", &token()), &[], b"").expect_error(403, "forbidden");
+    // It ends by itself, or this would wait for ever.
+    let reply = request(&server, "GET", &target("news.a", &sign(&ana(2))), &[], b"");
+    let text = String::from_utf8_lossy(&reply.body).into_owned();
+    assert!(reply.status == 200 && text.contains("event: subscribed") && text.contains("\"code\":4401"), "{text}");
+}
+
+#[test]
+fn the_anonymous_have_the_rights_that_they_are_given() {
+    let server = server(&[("anonymous.subscribe", "public.>")]);
+    let mut client = welcomed(Client::dial(&server, "/ws", &[], &[]));
+    client.subscribe("public.a");
+    client.send(json!({"type": "subscribe", "id": 1, "topic": "news.a"}));
+    client.expect_error("unauthorized");
+    client.send(json!({"type": "publish", "id": 1, "topic": "public.a", "data": 1}));
+    client.expect_error("unauthorized");
+    client.send(json!({"type": "auth", "id": 1, "token": sign(&json!({"sub": "ana", "exp": now() + 600,
+        "fanfare": {"subscribe": [">"]}}))}));
+    assert_eq!(client.recv()["type"], "authenticated");
+    client.subscribe("news.a");
+    // A bad token is refused also where none is needed.
+    assert_eq!(Client::dial(&server, "/ws", &[("Authorization", "Bearer x")], &[]).err(), Some(401));
+}
+
+#[test]
+fn with_credentials_only_the_own_host_and_listed_origins_count() {
+    let server = server(&[("server.origins", "https://app.example.com")]);
+    let bearer = format!("Bearer {}", token());
+    let status = |host: &str, origin: &str| {
+        let headers = [("Authorization", &*bearer), ("Host", host), ("Origin", origin)];
+        request(&server, "POST", "/v1/publish", &headers, br#"{"topic":"room.1","data":1}"#).status
+    };
+    assert_eq!(status("push.example", "https://push.example"), 200);
+    assert_eq!(status("localhost", "https://app.example.com"), 200);
+    assert_eq!(status("localhost:7070", "http://localhost:5173"), 403);
+    assert_eq!(status("localhost", "https://evil.example"), 403);
+}
+
+#[test]
+fn no_log_holds_what_was_shown() {
+    let mut command = configured(&[]);
+    command.env("FANFARE_LOG", "trace").stderr(Stdio::piped());
+    let mut server = Server::run(command);
+    let mut stderr = server.child.stderr.take().expect("it is piped");
+    let log = std::thread::spawn(move || {
+        let mut log = String::new();
+        stderr.read_to_string(&mut log).map(|_| log)
+    });
+    let secrets = ["xq-header", "xq-query", "xq-item", "xq-key", "xq-auth", "xq-resume"];
+    let _ = Client::dial(&server, "/ws", &[("Authorization", "Bearer xq-header")], &[]);
+    let _ = Client::dial(&server, "/ws?token=xq-query", &[], &[]);
+    let _ = Client::dial(&server, "/ws", &[], &["fanfare.token.xq-item"]);
+    let _ = request(&server, "GET", "/v1/events?topic=a&token=xq-query", &[], b"");
+    let _ = request(&server, "GET", "/v1/topics", &[("X-API-Key", "xq-key")], b"");
+    let mut client = connect(&server, &token());
+    client.send(json!({"type": "auth", "id": 1, "token": "xq-auth"}));
+    client.expect_error("unauthorized");
+    client.send(json!({"type": "resume", "id": 1, "resume": "xq-resume"}));
+    client.expect_error("bad_request");
+    drop((client, server));
+    let log = log.join().expect("it only reads").expect("it is text");
+    assert!(log.contains("listening"), "{log}");
+    let shown = token();
+    let signature = shown.rsplit_once('.').expect("three parts").1;
+    for secret in secrets.into_iter().chain([SECRET, signature]) {
+        assert!(!log.contains(secret), "{secret} is in the log");
+    }
+}
+
+#[test]
+fn the_command_makes_tokens_and_keys_that_count() {
+    let server = server(&[]);
+    let fanfare = |arguments: &[&str]| {
+        let mut fanfare = Command::new(env!("CARGO_BIN_EXE_fanfare"));
+        fanfare.args(arguments).env("FANFARE_AUTH__SECRETS", format!("[{SECRET:?}]"));
+        let output = fanfare.output().expect("the command starts");
+        (output.status.success(), String::from_utf8(output.stdout).expect("text").trim_end().to_owned())
+    };
+    let (made, token) = fanfare(&["token", "--subject", "ana", "--subscribe", "room.{sub}", "--publish", "room.*"]);
+    assert!(made);
+    expect_ana(connect(&server, &token));
+    let url = format!("ws://{}/ws", server.address());
+    assert!(fanfare(&["pub", "room.x", "1", "--url", &url, "--token", &token]).0);
+    assert!(!fanfare(&["pub", "room.x", "1", "--url", &url]).0);
+    assert!(!fanfare(&["pub", "other", "1", "--url", &url, "--token", &token]).0);
+
+    let (made, text) = fanfare(&["token", "--api-key", "billing", "--publish", "invoices.>"]);
+    assert!(made);
+    let path = std::env::temp_dir().join(format!("fanfare-made-{}.toml", std::process::id()));
+    std::fs::write(&path, &text).expect("a file");
+    assert!(fanfare(&["check", "--config", path.to_str().expect("text")]).0, "{text}");
+    let mut with_key = command(&[]);
+    with_key.arg("--config").arg(&path);
+    let server = Server::run(with_key);
+    let key = text.lines().next().and_then(|line| line.strip_prefix("# X-API-Key: ")).expect("the key comes first");
+    let reply = request(&server, "POST", "/v1/publish", &[("X-API-Key", key)], br#"{"topic":"invoices.1","data":1}"#);
+    assert_eq!(reply.status, 200);
+    std::fs::remove_file(path).expect("it is there");
+}
+
+#[test]
+fn a_key_that_cannot_be_used_keeps_the_server_from_starting() {
+    for (setting, value) in [
+        ("auth.public_key_files", concat!(env!("CARGO_MANIFEST_DIR"), "/tests/data/keys/weak.pub.pem")),
+        ("auth.public_key_files", concat!(env!("CARGO_MANIFEST_DIR"), "/tests/data/keys/rsa.pem")),
+        ("auth.jwks_file", "/nonexistent/keys.json"),
+        ("auth.secret_files", concat!(env!("CARGO_MANIFEST_DIR"), "/tests/data/keys/missing")),
+    ] {
+        let output = command(&[(setting, value)]).stderr(Stdio::piped()).output().expect("the command starts");
+        let said = String::from_utf8_lossy(&output.stderr).into_owned();
+        assert!(!output.status.success() && said.contains(setting), "{said}");
+    }
+}
