@@ -90,6 +90,8 @@ pub(super) fn open(service: &Service, head: &Parts, pass: &Pass, client: &Client
         Err(denied) => return deny(Encoding::Json, &denied),
     };
     shared.serve_stats();
+    // A shard has the clock by which histories age, also where nobody has a WebSocket.
+    shared.pool.shard(service.shard);
     let heartbeat = Duration::from_millis(shared.options.session.heartbeat_ms);
     // Clients whose server has gone all at once should not all return at once.
     let seed = shared.broker.next_connection().0;

@@ -323,6 +323,18 @@ fn a_position_that_is_not_held_is_said_not_to_be_recovered() {
 }
 
 #[test]
+fn histories_age_also_where_nobody_has_a_websocket() {
+    let server = Server::with(&[("history.age_ms", "300")]);
+    let mut events = Events::open(&server, "topic=a");
+    let id = events.next().id();
+    put(&server, "a", &json!(1));
+    events.expect_message("a", 1);
+    until("the message stays", || get(&server, "/v1/topics/a/history").json()["messages"] == json!([]));
+    let subscribed = Events::after(&server, "topic=a", Some(&id)).next().json("subscribed");
+    assert_eq!((&subscribed["recovered"], &subscribed["reason"]), (&json!(false), &json!("expired")));
+}
+
+#[test]
 fn a_slow_reader_gets_a_gap_that_accounts_for_all() {
     const COUNT: u64 = 3000;
     let server = Server::with(&[("history.entries", "64"), ("history.bytes", "4000000")]);
