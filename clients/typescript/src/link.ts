@@ -176,18 +176,18 @@ export const createLink = (address: string | URL, options: LinkOptions, hooks: L
     hooks.ready(first);
   };
 
-  const take = (event: ServerEvent, credentials: boolean): void => {
+  const take = (event: ServerEvent): void => {
     const own = event.id === OWN_ID;
     switch (event.type) {
       case 'welcome':
         welcome = event;
-        if (!credentials) ready();
+        if (token === undefined) ready();
         return;
       case 'goodbye':
         goodbye = event;
         return;
       case 'expiring':
-        ask('expiring', (value) => value !== undefined && say({ type: 'auth', id: OWN_ID, token: value }));
+        ask('expiring', (value) => say({ type: 'auth', id: OWN_ID, token: value }));
         return;
       case 'authenticated':
       case 'error':
@@ -199,8 +199,6 @@ export const createLink = (address: string | URL, options: LinkOptions, hooks: L
           if (event.code === 'unauthorized' || event.code === 'forbidden') return;
         }
         if (state === 'connecting' && welcome) ready();
-        return;
-      case 'pong':
         return;
     }
     if (state === 'connected') hooks.event(event);
@@ -216,7 +214,7 @@ export const createLink = (address: string | URL, options: LinkOptions, hooks: L
     socket = new Socket(url.href, [encoding.protocol]);
     socket.binaryType = 'arraybuffer';
     socket.onopen = now(() => {
-      if (value !== undefined) say({ type: 'auth', id: OWN_ID, token: value });
+      if (token !== undefined) say({ type: 'auth', id: OWN_ID, token: value });
     });
     socket.onmessage = now(({ data }: { data: string | ArrayBuffer }) => {
       heard = true;
@@ -226,7 +224,7 @@ export const createLink = (address: string | URL, options: LinkOptions, hooks: L
       } catch {
         // Said below.
       }
-      if (event?.type) return take(event, value !== undefined);
+      if (event?.type) return take(event);
       // What it was is unknown, and it may have been a message: positions recover it.
       end(ABNORMAL, 'garbage');
       hooks.error(new FanfareError('garbage', 'garbage'));
