@@ -232,6 +232,10 @@ impl Service {
                 self.administrator(&head.headers).await.map(|()| metrics::render(shared))
             }
             "/metrics" if is_get => Ok(metrics::render(shared)),
+            path if path.starts_with("/v1/connections/") => match head.method == Method::DELETE {
+                true => self.administrator(&head.headers).await.map(|()| api::expel(shared, path)),
+                false => Ok(not_allowed("DELETE")),
+            },
             "/v1/events" | "/v1/topics" | "/healthz" | "/readyz" | "/metrics" => Ok(not_allowed("GET, HEAD")),
             path if api::is_of_topic(path, "/presence") => match is_get {
                 true => self.caller(&head.headers).await.map(|pass| api::presence(&pass, path)),

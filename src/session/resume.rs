@@ -5,7 +5,9 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 
 use foldhash::quality::RandomState;
 
-use crate::fanout::{Link, Mailbox};
+use crate::broker::ConnectionId;
+use crate::fanout::{Goodbye, Link, Mailbox, What};
+use crate::protocol::{CloseCode, Epoch};
 
 /// What a connection is told in its `welcome`, and nobody else: 128 bits that nobody can guess.
 #[derive(Clone, Copy, PartialEq, Eq, Hash)]
@@ -75,6 +77,20 @@ impl Resumables {
         let all = self.lock();
         let place = all.get(&Secret::parse(text)?).filter(|place| place.subject.as_ref() == subject)?;
         Some((place.link.upgrade()?, Arc::clone(&place.mailbox)))
+    }
+
+    /// Sends a connection away for an operator; false if there is none of that name.
+    pub(crate) fn expel(&self, connection: &str) -> bool {
+        let Some(id) = Epoch::parse(connection).map(|number| ConnectionId(number.0)) else { return false };
+        let found = {
+            let all = self.lock();
+            let mut places = all.values().filter_map(|place| Some((place.link.upgrade()?, &place.mailbox)));
+            places.find(|(link, _)| link.id == id).map(|(link, mailbox)| (link, Arc::clone(mailbox)))
+        };
+        let Some((link, mailbox)) = found else { return false };
+        let goodbye = Some(Goodbye { reconnect_ms: None });
+        mailbox.post(&link, What::Close { code: CloseCode::FORBIDDEN, reason: "removed by an operator", goodbye });
+        true
     }
 
     fn lock(&self) -> MutexGuard<'_, BySecret> {

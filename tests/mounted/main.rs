@@ -4,6 +4,7 @@
 //! Most of it happens in memory, with a clock that stands still until nothing else is left to do.
 
 mod client;
+mod credentials;
 mod drain;
 mod events;
 mod limits;

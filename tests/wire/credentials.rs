@@ -349,6 +349,33 @@ fn calls_for_administrators_need_the_right() {
 }
 
 #[test]
+fn an_administrator_sends_a_connection_away() {
+    let server = server(&[]);
+    let mut client = connect(&server, &token());
+    let mut other = connect(&server, &token());
+    let target = format!("/v1/connections/{}", client.welcome["connection"].as_str().expect("a name"));
+    let delete = |target: &str, token: &str| {
+        request(&server, "DELETE", target, &[("Authorization", &format!("Bearer {token}"))], b"")
+    };
+    request(&server, "DELETE", &target, &[], b"").expect_error(401, "unauthorized");
+    delete(&target, &token()).expect_error(403, "forbidden");
+    client.expect_quiet();
+    assert_eq!(delete(&target, &root()).status, 204);
+    client.expect_goodbye(4403);
+    // It is gone as soon as the server has seen its end.
+    drop(client);
+    let deadline = std::time::Instant::now() + crate::PATIENCE;
+    while delete(&target, &root()).status != 404 {
+        assert!(std::time::Instant::now() < deadline, "it never goes");
+    }
+    for unknown in ["/v1/connections/", "/v1/connections/0", "/v1/connections/%2e", "/v1/connections/-1"] {
+        delete(unknown, &root()).expect_error(404, "bad_request");
+    }
+    assert_eq!(request(&server, "POST", &target, &[], b"").status, 405);
+    other.expect_quiet();
+}
+
+#[test]
 fn streams_of_events_take_a_token_in_the_query_and_end_with_it() {
     let server = server(&[]);
     request(&server, "GET", "/v1/events?topic=news.a", &[], b"").expect_error(401, "unauthorized");
