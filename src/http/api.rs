@@ -214,6 +214,8 @@ pub(super) fn history(pass: &Pass, path: &str, query: &str) -> Response<Body> {
         let Ok((name, value)) = pair else { return bad_query(NOT_UTF8) };
         let number = || value.parse::<u64>().map_err(|_| ());
         let right = match name {
+            // A parameter without a value is none.
+            _ if value.is_empty() => Ok(()),
             "epoch" => {
                 epoch = Some(Epoch::parse(&value));
                 Ok(())

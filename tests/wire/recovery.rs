@@ -172,6 +172,8 @@ fn history_over_http_is_the_same_event() {
         (&history["recovered"], &history["reason"], &history["messages"]),
         (&json!(false), &json!("expired"), &json!([]))
     );
+    let all = get(&server, &format!("{path}?epoch=&offset=&limit=")).json();
+    assert_eq!((all["messages"].as_array().map(Vec::len), all.get("recovered")), (Some(5), None));
     for wrong in ["?limit=1001", "?limit=x", "?offset=4", "?epoch=1f", "?epoch=1f&offset=-1"] {
         get(&server, &format!("{path}{wrong}")).expect_error(400, "bad_request");
     }
