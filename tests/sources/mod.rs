@@ -4,7 +4,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 /// Folders that hold what others made.
-const FOREIGN: &[&str] = &["target", "node_modules", "artifacts", "corpus", "__pycache__"];
+const FOREIGN: &[&str] = &["target", "node_modules", "dist", "artifacts", "corpus", "__pycache__"];
 
 /// All files below `folder` whose names end in one of `extensions`, sorted. None of what tools leave
 /// behind, and nothing hidden.
