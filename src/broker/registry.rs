@@ -203,6 +203,8 @@ impl Registry {
                         self.relieve();
                     }
                     self.published.fetch_add(1, Ordering::Relaxed);
+                    // Where no shard has ticks, publishes are what time goes by.
+                    self.sweep_if_due(now_ms);
                     return Ok(Placed { epoch: topic.epoch(), topic, seq: pushed.seq });
                 }
                 Err(PushError::Full(back)) => {

@@ -142,6 +142,7 @@ impl Pass {
         }
         let name = TopicName::parse(name).map_err(|error| Denied::new(ErrorCode::BadTopic, error.to_string()))?;
         self.require(Right::History, &name)?;
+        self.broker.registry().sweep_if_due(self.broker.now_ms());
         // To ask for a topic does not make it one.
         let Some(topic) = self.broker.registry().get(&name) else { return Ok(Found::nothing(since)) };
         Ok(topic.history(since, limit as usize, HISTORY_BYTES_MAX))

@@ -203,3 +203,13 @@ fn a_client_that_comes_back_again_and_again_misses_nothing() {
         since = Some(json!({"epoch": subscribed["epoch"], "offset": seen}));
     }
 }
+
+#[test]
+fn histories_age_where_nobody_is_connected() {
+    let (server, _) = published(&[("history.age_ms", "50")], "a", 3);
+    let deadline = std::time::Instant::now() + crate::PATIENCE;
+    while get(&server, "/v1/topics/a/history").json()["messages"] != json!([]) {
+        assert!(std::time::Instant::now() < deadline, "what has aged is still there");
+        std::thread::sleep(std::time::Duration::from_millis(50));
+    }
+}
