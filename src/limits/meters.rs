@@ -9,6 +9,10 @@ use super::options::Rates;
 use super::rate::{Meter, Moment, Rate};
 use super::{Excess, Limit, Limits};
 
+/// A connection that is closed for passing rates again and again counts as so many attempts more: to let one in
+/// and refuse it until then costs the server as much as many that are refused at once.
+const CLOSED_ATTEMPTS: u32 = 10;
+
 /// What an address has used. Everything of it that is connected holds this.
 #[derive(Debug)]
 pub(super) struct AddressMeters {
@@ -150,6 +154,11 @@ impl Meters {
         let ends = own.refusals.take(1, now).is_err();
         if ends {
             self.limits.closed.fetch_add(1, Ordering::Relaxed);
+            // Only if the address is its own: nobody else's is to pay for it.
+            if let Some(address) = self.address.as_ref().filter(|_| self.has_seat) {
+                let paid = (0..CLOSED_ATTEMPTS).take_while(|_| address.attempts.take(1, now).is_ok());
+                paid.for_each(drop);
+            }
         }
         ends
     }

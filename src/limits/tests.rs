@@ -269,3 +269,20 @@ fn a_flood_of_connections_is_refused_first_and_then_not_even_answered() {
 fn the_meters_of_a_connection_are_small() {
     assert!(size_of::<Meters>() <= 256, "{}", size_of::<Meters>());
 }
+
+#[test]
+fn a_connection_that_is_closed_for_its_rates_counts_as_ten_attempts_more() {
+    let limits = limits(|options| {
+        options.refusals_per_connection = Some(Rate::new(1, 1));
+        options.attempts_per_address = Some(Rate::new(1, 12));
+    });
+    let client = client(&limits, "192.0.2.1");
+    let mut meters = connect(&limits, "192.0.2.1");
+    assert_eq!(limits.attempt(&client, BEGIN), Ok(()));
+    meters.message(1, BEGIN);
+    assert!(!meters.refuse(BEGIN));
+    meters.message(1, BEGIN);
+    assert!(meters.refuse(BEGIN));
+    assert_eq!(limits.attempt(&client, BEGIN), Ok(()));
+    assert_eq!(limits.attempt(&client, BEGIN), excess(Limit::Attempts, 1_000));
+}

@@ -32,6 +32,10 @@ const ASKED_MAX: u32 = 64;
 const FLUSH_TIME: Duration = Duration::from_secs(5);
 const LINGER_TIME: Duration = Duration::from_secs(1);
 
+/// What is read meanwhile of somebody who is closed for sending too fast: to read on for all of that time would
+/// be what a flood is after.
+const FLOOD_LINGER_BYTES_MAX: usize = 64 * 1024;
+
 /// A connection that has been let in.
 pub(crate) struct Admission {
     pub(crate) pass: Pass,
@@ -442,13 +446,21 @@ impl Session {
         }
         // What the peer still sends is read and dropped: a socket that is closed with unread bytes is
         // reset, and the close frame lost with it.
-        let _ = timeout(LINGER_TIME, drop_all(stream)).await;
+        let is_flood = matches!(close, Some((CloseCode::RATE_LIMITED, ..)));
+        let bytes_max = if is_flood { FLOOD_LINGER_BYTES_MAX } else { usize::MAX };
+        let _ = timeout(LINGER_TIME, drop_all(stream, bytes_max)).await;
     }
 }
 
-async fn drop_all(stream: &mut Stream) {
+/// Reads until the peer closes its side, or has sent more than that.
+async fn drop_all(stream: &mut Stream, bytes_max: usize) {
     let mut unread = [0; 4096];
-    while matches!(stream.read(&mut unread).await, Ok(count) if count > 0) {}
+    let mut dropped = 0;
+    while dropped <= bytes_max
+        && let Ok(count @ 1..) = stream.read(&mut unread).await
+    {
+        dropped += count;
+    }
 }
 
 /// The end of who was refused.
