@@ -94,6 +94,16 @@ fn a_public_key_is_no_secret() {
 }
 
 #[test]
+fn a_token_counts_with_keys_of_the_algorithm_that_it_names_only() {
+    for alg in ["RS256", "ES256", "EdDSA"] {
+        let message = [json!({"alg": alg}), ana()].map(|part| URL_SAFE_NO_PAD.encode(part.to_string())).join(".");
+        let key = EncodingKey::from_secret(SECRET);
+        let signature = jsonwebtoken::crypto::sign(message.as_bytes(), &key, Algorithm::HS256).expect("a secret");
+        check_refused(&hmac(), &format!("{message}.{signature}"));
+    }
+}
+
+#[test]
 fn unsigned_and_forged_tokens_are_refused() {
     let part = |value: &Value| URL_SAFE_NO_PAD.encode(value.to_string());
     let claims = part(&ana());
