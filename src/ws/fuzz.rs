@@ -6,7 +6,7 @@ use miniz_oxide::inflate::core::{DecompressorOxide, decompress};
 
 use super::deflate::{BLOCK_END, Window, deflate};
 use super::header::Rules;
-use super::inflate::{History, InflateError, inflate};
+use super::inflate::{History, InflateError, LAST_BLOCK, inflate};
 use super::naive::{self, End};
 use super::{Deflate, DeflateOptions, HandshakeError, Incoming, ReadLimits, check, mock};
 
@@ -73,7 +73,7 @@ pub fn ws_inflate(data: &[u8]) {
 
 /// Inflates with another implementation. `None`: it is malformed, or longer than `bytes_max`.
 fn inflate_otherwise(message: &[u8], bytes_max: usize) -> Option<Vec<u8>> {
-    let message = [message, &BLOCK_END].concat();
+    let message = [message, &BLOCK_END, &LAST_BLOCK].concat();
     let mut input = &message[..];
     let mut inflated = Vec::new();
     while !input.is_empty() {
@@ -85,7 +85,6 @@ fn inflate_otherwise(message: &[u8], bytes_max: usize) -> Option<Vec<u8>> {
         input = &input[read..];
         match status {
             TINFLStatus::Done if inflated.len() <= bytes_max => {}
-            TINFLStatus::FailedCannotMakeProgress | TINFLStatus::NeedsMoreInput if inflated.len() <= bytes_max => break,
             _ => return None,
         }
     }

@@ -121,7 +121,7 @@ thread_local! {
 }
 
 /// An empty block that says it is the last one.
-const LAST_BLOCK: [u8; 5] = [0x01, 0x00, 0x00, 0xFF, 0xFF];
+pub(super) const LAST_BLOCK: [u8; 5] = [0x01, 0x00, 0x00, 0xFF, 0xFF];
 
 /// The buffer's size to begin with, and what a thread keeps of it between messages.
 const OUT_BYTES_MIN: usize = 16 * 1024;
