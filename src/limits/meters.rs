@@ -2,22 +2,27 @@
 
 use std::hash::BuildHasher;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::time::Duration;
 
 use super::options::Rates;
 use super::rate::{Meter, Moment, Rate};
 use super::{Excess, Limit, Limits};
 
-/// A connection that is closed for passing rates again and again counts as so many attempts more: to let one in
-/// and refuse it until then costs the server as much as many that are refused at once.
-const CLOSED_ATTEMPTS: u32 = 10;
+/// Each connection that is closed for passing rates again and again bars its address for as long as so many
+/// attempts take: to let one in and refuse it until then costs the server as much as many that are refused at once.
+const CLOSED_ATTEMPTS: u64 = 10;
+
+/// An address is barred no longer than this, and not when it has stayed away for so long that its meters were let go.
+const BARRED_MAX: Duration = Duration::from_secs(60);
 
 /// What an address has used. Everything of it that is connected holds this.
 #[derive(Debug)]
 pub(super) struct AddressMeters {
     connections: AtomicUsize,
-    pub(super) attempts: Meter,
+    attempts: Meter,
+    /// A moment before which no attempt succeeds.
+    barred_until: AtomicU64,
     /// Attempts that were refused with an answer.
     pub(super) refusals: Meter,
     sent: SentMeters,
@@ -61,9 +66,25 @@ impl AddressMeters {
         AddressMeters {
             connections: AtomicUsize::new(0),
             attempts: Meter::new(attempts),
+            barred_until: AtomicU64::new(0),
             refusals: Meter::new(attempts),
             sent: SentMeters::new(rates),
         }
+    }
+
+    /// Counts an attempt, or says when to come back.
+    pub(super) fn attempt(&self, now: Moment) -> Result<(), Duration> {
+        let barred = self.barred_until.load(Ordering::Relaxed).saturating_sub(now.0);
+        if barred > 0 { Err(Duration::from_nanos(barred)) } else { self.attempts.take(1, now) }
+    }
+
+    /// A connection has been closed for passing rates again and again.
+    fn bar(&self, attempts: Option<Rate>, now: Moment) {
+        let Some(rate) = attempts else { return };
+        let latest = now.0 + BARRED_MAX.as_nanos() as u64;
+        let longer = |until: u64| Some((until.max(now.0) + CLOSED_ATTEMPTS * rate.interval_ns()).min(latest));
+        // It always has a next value.
+        let _ = self.barred_until.fetch_update(Ordering::Relaxed, Ordering::Relaxed, longer);
     }
 
     /// Takes one of so many places, if one is free.
@@ -156,8 +177,7 @@ impl Meters {
             self.limits.closed.fetch_add(1, Ordering::Relaxed);
             // Only if the address is its own: nobody else's is to pay for it.
             if let Some(address) = self.address.as_ref().filter(|_| self.has_seat) {
-                let paid = (0..CLOSED_ATTEMPTS).take_while(|_| address.attempts.take(1, now).is_ok());
-                paid.for_each(drop);
+                address.bar(self.limits.options.attempts_per_address, now);
             }
         }
         ends

@@ -163,7 +163,7 @@ impl Limits {
     /// Counts an attempt to connect.
     pub(crate) fn attempt(&self, client: &Client, now: Moment) -> Result<(), Excess> {
         let Some((meters, _)) = self.address_of(client, now) else { return Ok(()) };
-        meters.attempts.take(1, now).map_err(|wait| self.excess(Limit::Attempts, wait))
+        meters.attempt(now).map_err(|wait| self.excess(Limit::Attempts, wait))
     }
 
     /// Counts a connection that has been accepted, if it cannot be somebody else's than the peer's.
@@ -173,7 +173,7 @@ impl Limits {
         let Some((meters, _)) = self.address_of(&client, now).filter(|_| !speaks_for_others) else {
             return Arrival::Open;
         };
-        match meters.attempts.take(1, now) {
+        match meters.attempt(now) {
             Ok(()) => Arrival::Admitted,
             Err(wait) => {
                 let excess = self.excess(Limit::Attempts, wait);

@@ -49,6 +49,11 @@ impl Rate {
         Rate { per_second: within(per_second), burst: within(burst) }
     }
 
+    /// From one to the next on average, in nanoseconds.
+    pub(super) fn interval_ns(self) -> u64 {
+        1_000_000_000 / u64::from(self.per_second.get())
+    }
+
     /// How long an empty meter takes to fill up.
     pub(super) fn fills_in(self) -> Duration {
         Duration::from_secs(1) * self.burst.get() / self.per_second.get()

@@ -271,18 +271,27 @@ fn the_meters_of_a_connection_are_small() {
 }
 
 #[test]
-fn a_connection_that_is_closed_for_its_rates_counts_as_ten_attempts_more() {
+fn connections_that_are_closed_for_their_rates_bar_their_address_for_a_while() {
     let limits = limits(|options| {
         options.refusals_per_connection = Some(Rate::new(1, 1));
-        options.attempts_per_address = Some(Rate::new(1, 12));
+        options.attempts_per_address = Some(Rate::new(20, 200));
     });
+    let flood = |peer: &str| {
+        let mut meters = connect(&limits, peer);
+        meters.message(1, BEGIN);
+        assert!(!meters.refuse(BEGIN));
+        meters.message(1, BEGIN);
+        assert!(meters.refuse(BEGIN));
+    };
     let client = client(&limits, "192.0.2.1");
-    let mut meters = connect(&limits, "192.0.2.1");
-    assert_eq!(limits.attempt(&client, BEGIN), Ok(()));
-    meters.message(1, BEGIN);
-    assert!(!meters.refuse(BEGIN));
-    meters.message(1, BEGIN);
-    assert!(meters.refuse(BEGIN));
-    assert_eq!(limits.attempt(&client, BEGIN), Ok(()));
+    flood("192.0.2.1");
+    assert_eq!(limits.attempt(&client, BEGIN), excess(Limit::Attempts, 500));
+    flood("192.0.2.1");
     assert_eq!(limits.attempt(&client, BEGIN), excess(Limit::Attempts, 1_000));
+    assert_eq!(limits.attempt(&self::client(&limits, "192.0.2.2"), BEGIN), Ok(()));
+    assert_eq!(limits.attempt(&client, after(1_000)), Ok(()));
+    for _ in 0..1_000 {
+        flood("192.0.2.1");
+    }
+    assert_eq!(limits.attempt(&client, BEGIN), excess(Limit::Attempts, 60_000));
 }
