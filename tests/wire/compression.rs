@@ -217,7 +217,8 @@ fn memory_returns_when_many_who_compress_leave_in_the_middle_of_a_burst() {
     let wanted = rustix::process::Rlimit { current: limit.maximum, maximum: limit.maximum };
     rustix::process::setrlimit(rustix::process::Resource::Nofile, wanted).expect("a soft limit can be raised");
     let room = limit.maximum.map_or(CLIENTS, |limit| (limit as usize).saturating_sub(1_000));
-    let server = Server::start();
+    // On a busy machine so many take longer to come than a heartbeat lasts.
+    let server = Server::with(&[("keep_alive.heartbeat_ms", "600000")]);
     let round = |clients: usize| {
         let mut raws: Vec<Raw> = (0..clients).map(|_| upgrade(&server, "/ws", OFFER).0).collect();
         for raw in &mut raws {
