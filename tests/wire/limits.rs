@@ -38,7 +38,15 @@ fn expect_too_many(server: &Server, lines: &str, seconds_max: u64) {
 }
 
 fn metric(server: &Server, name: &str) -> u64 {
-    let reply = get(server, "/metrics");
+    let deadline = Instant::now() + PATIENCE;
+    let reply = loop {
+        let reply = get(server, "/metrics");
+        // An address is barred for a while after a connection of it was closed for its rates.
+        if reply.status != 429 || Instant::now() > deadline {
+            break reply;
+        }
+        sleep(Duration::from_millis(100));
+    };
     let value = reply.text().lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(' '));
     value.and_then(|value| value.parse().ok()).unwrap_or_else(|| panic!("{name}: {}", reply.text()))
 }
