@@ -235,7 +235,14 @@ fn files_have_one_job() {
 #[test]
 fn no_file_depends_on_the_address_of_a_registry() {
     // Whoever installs through a mirror gets the same packages: lock files hold checksums.
-    let hosts = ["registry.npmjs", "registry.yarnpkg", "pythonhosted", "pypi", "static.crates", "index.crates"];
+    let hosts = [
+        concat!("registry.n", "pmjs"),
+        concat!("registry.y", "arnpkg"),
+        concat!("python", "hosted"),
+        concat!("py", "pi"),
+        concat!("static.", "crates"),
+        concat!("index.", "crates"),
+    ];
     let ends = [".org", ".com", ".io"];
     let mut wrong = Vec::new();
     for path in sources::files(root(), &["json", "toml", "lock", "txt", "mjs", "js", "py", "md", "yml", "yaml", "rs"]) {
