@@ -14,6 +14,7 @@ use super::forms::Forms;
 use super::link::Link;
 use super::mail::{Asker, Start, Terms};
 use super::shard::Shard;
+use super::slots::TopicSlots;
 use super::stalled::Place;
 use crate::broker::{Broker, Inbox, PatternTree, Subscriber, TooManyMembers, TooManyTopics, Topic};
 use crate::protocol::{ErrorCode, Event, Filter, Pattern, Position, Recovery, RecoveryFailure, TopicName};
@@ -385,16 +386,7 @@ impl Shard {
     fn add_sub(&mut self, conn: u32, list: List) {
         let state = &mut self.conns[conn as usize];
         let sub = state.subs.len() as u32;
-        let (members, forms) = match list {
-            List::Topic(slot) => {
-                let slot = &mut self.slots[slot];
-                (&mut slot.members, &mut slot.forms)
-            }
-            List::Pattern(pattern) => {
-                let slot = self.patterns.slot(pattern);
-                (&mut slot.members, &mut slot.forms)
-            }
-        };
+        let (members, forms) = members_of(&mut self.slots, &mut self.patterns, list);
         forms.add(state.link.form);
         state.subs.push(Sub { to: list, place: members.len() as u32, watches: false });
         members.push(Member { conn, sub });
@@ -409,22 +401,10 @@ impl Shard {
         let Sub { to, place, watches } = state.subs.swap_remove(sub);
         // The subscription and the member that took the free places have moved.
         if let Some(moved) = state.subs.get(sub) {
-            let members = match moved.to {
-                List::Topic(slot) => &mut self.slots[slot].members,
-                List::Pattern(pattern) => &mut self.patterns.slot(pattern).members,
-            };
+            let (members, _) = members_of(&mut self.slots, &mut self.patterns, moved.to);
             members[moved.place as usize].sub = sub as u32;
         }
-        let (members, forms) = match to {
-            List::Topic(slot) => {
-                let slot = &mut self.slots[slot];
-                (&mut slot.members, &mut slot.forms)
-            }
-            List::Pattern(pattern) => {
-                let slot = self.patterns.slot(pattern);
-                (&mut slot.members, &mut slot.forms)
-            }
-        };
+        let (members, forms) = members_of(&mut self.slots, &mut self.patterns, to);
         forms.remove(state.link.form);
         members.swap_remove(place as usize);
         if let Some(&moved) = members.get(place as usize) {
@@ -492,5 +472,23 @@ impl Shard {
         state.say(&Event::Error { id: id.as_ref(), index, topic, code, message, retry_after_ms });
         state.link.set_done();
         self.touch(conn);
+    }
+}
+
+/// The members of a list, and how they want their messages compressed.
+fn members_of<'a>(
+    slots: &'a mut TopicSlots,
+    patterns: &'a mut Patterns,
+    list: List,
+) -> (&'a mut Vec<Member>, &'a mut Forms) {
+    match list {
+        List::Topic(slot) => {
+            let slot = &mut slots[slot];
+            (&mut slot.members, &mut slot.forms)
+        }
+        List::Pattern(pattern) => {
+            let slot = patterns.slot(pattern);
+            (&mut slot.members, &mut slot.forms)
+        }
     }
 }

@@ -13,6 +13,8 @@ mod echo;
 #[path = "../support/foreign.rs"]
 mod foreign;
 mod fragmentation;
+#[path = "../support/frames.rs"]
+mod frames;
 mod framing;
 mod handshake;
 mod limits;

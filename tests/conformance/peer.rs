@@ -5,6 +5,7 @@ use std::net::{Shutdown, TcpStream};
 
 use crate::PATIENCE;
 use crate::echo::Echo;
+pub(crate) use crate::frames::{frame, head, masked};
 
 pub(crate) const FIN: u8 = 0x80;
 pub(crate) const RSV1: u8 = 0x40;
@@ -203,36 +204,6 @@ pub(crate) fn refused(echo: &Echo, bytes: &[u8], code: u16) {
     let mut peer = Peer::connect(echo);
     peer.write(bytes);
     peer.expect_close(code);
-}
-
-/// A masked frame with this first byte.
-pub(crate) fn frame(first: u8, payload: &[u8]) -> Vec<u8> {
-    masked(first, [0x37, 0xFA, 0x21, 0x3D], payload)
-}
-
-pub(crate) fn masked(first: u8, key: [u8; 4], payload: &[u8]) -> Vec<u8> {
-    let mut frame = head(first, FIN, payload.len() as u64);
-    frame.extend_from_slice(&key);
-    frame.extend(payload.iter().zip(key.iter().cycle()).map(|(byte, key)| byte ^ key));
-    frame
-}
-
-/// The head of a frame up to its length, in the shortest form; `mask` is the bit that says whether a key
-/// follows.
-pub(crate) fn head(first: u8, mask: u8, length: u64) -> Vec<u8> {
-    let mut head = vec![first];
-    match length {
-        0..126 => head.push(mask | length as u8),
-        126..0x1_0000 => {
-            head.push(mask | 126);
-            head.extend_from_slice(&(length as u16).to_be_bytes());
-        }
-        _ => {
-            head.push(mask | 127);
-            head.extend_from_slice(&length.to_be_bytes());
-        }
-    }
-    head
 }
 
 /// A message in fragments: all but the last without FIN, all but the first continuations. `kind` is the

@@ -16,6 +16,8 @@ mod delivery;
 mod descriptors;
 mod events;
 mod figures;
+#[path = "../support/frames.rs"]
+mod frames;
 mod framing;
 mod handshake;
 mod http;

@@ -4,6 +4,7 @@ use std::io::{ErrorKind, Read, Write};
 use std::net::{Shutdown, TcpStream};
 
 use crate::PATIENCE;
+pub(crate) use crate::frames::{frame, head};
 use crate::http::Reply;
 use crate::server::Server;
 
@@ -132,30 +133,4 @@ impl Raw {
     pub(crate) fn stream(&mut self) -> &mut TcpStream {
         &mut self.stream
     }
-}
-
-/// A masked frame with this first byte.
-pub(crate) fn frame(first: u8, payload: &[u8]) -> Vec<u8> {
-    const MASK: [u8; 4] = [0x37, 0xFA, 0x21, 0x3D];
-    let mut frame = head(first, 0x80, payload.len() as u64);
-    frame.extend_from_slice(&MASK);
-    frame.extend(payload.iter().zip(MASK.iter().cycle()).map(|(byte, mask)| byte ^ mask));
-    frame
-}
-
-/// The head of a frame up to its length, in the shortest form.
-pub(crate) fn head(first: u8, masked: u8, length: u64) -> Vec<u8> {
-    let mut head = vec![first];
-    match length {
-        0..126 => head.push(masked | length as u8),
-        126..0x1_0000 => {
-            head.push(masked | 126);
-            head.extend_from_slice(&(length as u16).to_be_bytes());
-        }
-        _ => {
-            head.push(masked | 127);
-            head.extend_from_slice(&length.to_be_bytes());
-        }
-    }
-    head
 }

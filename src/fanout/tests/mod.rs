@@ -224,6 +224,15 @@ fn asker(id: u64) -> Asker {
     Asker { id: Some(Id::Int(id)), index: None }
 }
 
+/// A peer that subscribes to `a` and reads its answer.
+fn subscriber(rig: &mut Rig, capacity: usize) -> Peer {
+    let mut peer = rig.connect(capacity);
+    rig.subscribe(&peer, "a");
+    rig.read_all(&mut peer);
+    peer.expect("subscribed");
+    peer
+}
+
 fn terms(start: Start) -> Terms {
     Terms { start, member: None }
 }

@@ -11,14 +11,6 @@ fn rig(entries: usize, overflow: Overflow) -> Rig {
     Rig::with_rules(History { entries, ..History::default() }, options(), &[("a", overflow)])
 }
 
-fn subscriber(rig: &mut Rig, capacity: usize) -> Peer {
-    let mut peer = rig.connect(capacity);
-    rig.subscribe(&peer, "a");
-    rig.read_all(&mut peer);
-    peer.expect("subscribed");
-    peer
-}
-
 /// Publishes one message for each key, its number as data.
 fn publish(rig: &mut Rig, keys: &[Option<&str>]) {
     for (number, key) in keys.iter().enumerate() {

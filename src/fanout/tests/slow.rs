@@ -2,15 +2,6 @@
 
 use super::*;
 
-/// A peer that subscribes to `a` and reads its answer.
-fn subscriber(rig: &mut Rig, capacity: usize) -> Peer {
-    let mut peer = rig.connect(capacity);
-    rig.subscribe(&peer, "a");
-    rig.read_all(&mut peer);
-    peer.expect("subscribed");
-    peer
-}
-
 #[test]
 fn a_stalled_subscriber_catches_up_without_loss_whatever_its_socket_takes() {
     for capacity in [1, 7, 61, 62, 63, 100, 1000] {
