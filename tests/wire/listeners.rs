@@ -127,6 +127,7 @@ fn a_socket_that_was_left_behind_is_replaced_and_one_in_use_is_not() {
     assert_eq!(std::fs::read_to_string(&file).expect("it is there"), "kept");
     std::fs::remove_file(&file).expect("it is there");
     assert_eq!(ask(dial(&path), TOPICS).0, 200);
+    server.end();
 }
 
 #[test]
@@ -139,6 +140,7 @@ fn who_comes_through_a_unix_socket_counts_as_this_machine() {
     assert_eq!(ask(dial(&path), TOPICS).0, 200);
     let forwarded = String::from_utf8_lossy(TOPICS).replace("Host:", "X-Forwarded-For: 192.0.2.1\r\nHost:");
     assert_eq!(ask(dial(&path), forwarded.as_bytes()).0, 403);
+    server.end();
 }
 
 /// A server with one listener for proxies, over TCP, and what it needs to be found there.
@@ -201,4 +203,5 @@ fn who_is_not_introduced_is_hung_up_on() {
     assert_eq!(rest(b"PROXY TCP4 192.0"), b"");
     assert!(begin.elapsed() >= Duration::from_millis(300));
     assert_eq!(ask(dial(&path), &[b"PROXY UNKNOWN\r\n", TOPICS].concat()).0, 200);
+    server.end();
 }
