@@ -110,6 +110,12 @@ impl Message {
         self
     }
 
+    /// About how long the frame of a message is that weighs so much.
+    pub(super) fn frame_bytes(weight: usize, topic_bytes: usize) -> usize {
+        const ENVELOPE_BYTES: usize = 48;
+        weight.saturating_sub(OVERHEAD_BYTES + topic_bytes) / 2 + topic_bytes + ENVELOPE_BYTES
+    }
+
     pub(super) fn mark(&self) -> Option<&str> {
         self.mark.as_deref()
     }

@@ -105,6 +105,12 @@ impl Topic {
         self.overflow
     }
 
+    /// About how many bytes the frame of a retained message has: their mean, plain.
+    pub(crate) fn mean_frame_bytes(&self) -> u64 {
+        let entries = self.ring.retained_entries().max(1);
+        Message::frame_bytes(self.ring.retained_bytes() / entries, self.name.len()) as u64
+    }
+
     pub(super) fn frame_bytes(&self) -> &Arc<AtomicUsize> {
         &self.frame_bytes
     }

@@ -104,7 +104,7 @@ pub(super) fn catch_up(
         let marks = gather(stalled, &conn.link, slots, &mut compressor, scratch);
 
         if scratch.is_empty() {
-            settle(stalled, slots, stats, &marks, scratch, 0, 0);
+            conn.gaps = conn.gaps.saturating_add(settle(stalled, slots, stats, &marks, scratch, 0, 0));
             return if stalled.is_even() { CatchUp::Level } else { CatchUp::Again };
         }
         let written = match conn.link.transport().try_write(&[IoSlice::new(scratch)]) {
@@ -121,7 +121,8 @@ pub(super) fn catch_up(
         let lane_bytes = conn.lane.len();
         let of_lane = (written - of_rest).min(lane_bytes);
         if written >= rest_bytes + lane_bytes {
-            settle(stalled, slots, stats, &marks, scratch, rest_bytes + lane_bytes, written);
+            let gaps = settle(stalled, slots, stats, &marks, scratch, rest_bytes + lane_bytes, written);
+            conn.gaps = conn.gaps.saturating_add(gaps);
         }
         let is_even = stalled.is_even();
         conn.lane_written(of_lane);
@@ -180,6 +181,7 @@ fn announce_gaps(conn: &mut Conn, slots: &TopicSlots, stats: &Stats) -> ControlF
         if let Some(stalled) = &mut conn.stalled {
             stalled.move_on(number, resume);
         }
+        conn.gaps = conn.gaps.saturating_add(1);
         stats.gaps.add(1);
         stats.skipped.add(resume.0 - from.0);
         conn.say(&gap(&topic, from, resume, GapReason::Slow));
@@ -290,7 +292,8 @@ fn put_gap(slot: u32, of: &TopicSlot, from: Seq, resume: Seq, link: &Link, scrat
     Mark { end: scratch.len(), slot, seq: Seq(resume.0 - 1), what: Marked::Gap(resume.0 - from.0) }
 }
 
-/// Moves the places past what has been written of `marks`, whose bytes begin at `start` of `bytes`.
+/// Moves the places past what has been written of `marks`, whose bytes begin at `start` of `bytes`; gives
+/// how many gaps were among it.
 fn settle(
     stalled: &mut Stalled,
     slots: &mut TopicSlots,
@@ -299,7 +302,8 @@ fn settle(
     bytes: &[u8],
     start: usize,
     written: usize,
-) {
+) -> u32 {
+    let mut gaps = 0;
     let mut from = start;
     for mark in marks {
         let is_whole = mark.end <= written;
@@ -308,6 +312,7 @@ fn settle(
         }
         stalled.move_on(mark.slot, mark.seq.next());
         if let Marked::Gap(count) = mark.what {
+            gaps += 1;
             stats.gaps.add(1);
             stats.conflated.add(count);
         }
@@ -331,4 +336,5 @@ fn settle(
     for slot in level {
         stalled.forget(slots, slot);
     }
+    gaps
 }

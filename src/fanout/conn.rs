@@ -34,6 +34,8 @@ pub(super) struct Conn {
     pub(super) sent: u32,
     /// The tick of a ping that has not been answered.
     pub(super) pinged: Option<u32>,
+    /// How many gaps it has been told of.
+    pub(super) gaps: u32,
 }
 
 /// One subscription of a connection.
@@ -85,6 +87,7 @@ impl Conn {
             closing: false,
             sent: tick,
             pinged: None,
+            gaps: 0,
         }
     }
 

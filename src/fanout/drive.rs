@@ -11,6 +11,7 @@ use super::mail::Mailbox;
 use super::options::ShardOptions;
 use super::shard::{Shard, Turn};
 use super::stats::Totals;
+use super::survey::Surveyed;
 use crate::broker::Broker;
 
 /// The shards of a service.
@@ -58,6 +59,20 @@ impl Pool {
             totals.add(shard.stats());
         }
         totals
+    }
+
+    /// Asks every shard about its connections.
+    ///
+    /// # Cancel safety
+    ///
+    /// Nothing is lost: it is only asked.
+    pub(crate) async fn survey(&self) -> Vec<Surveyed> {
+        let asked: Vec<_> = self.shards.iter().map(|shard| shard.survey()).collect();
+        let mut found = Vec::new();
+        for shard in asked {
+            found.extend(shard.await.unwrap_or_default());
+        }
+        found
     }
 
     /// Connections that are open or about to be.

@@ -3,9 +3,12 @@
 use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
+use tokio::sync::oneshot;
+
 use super::leases::Lease;
 use super::link::Link;
 use super::stats::Stats;
+use super::survey::Surveyed;
 use crate::broker::{Behind, Broker, ConnectionId, Inbox, Introduction, Topic};
 use crate::protocol::{CloseCode, Filter, Id, Since};
 
@@ -25,6 +28,9 @@ pub(crate) struct Mailbox {
     served: AtomicBool,
     /// Everybody is to leave, spread over so many milliseconds; `NO_DRAIN` in quiet times.
     drain_spread_ms: AtomicU64,
+    /// Who has asked about the connections; the flag is up while there is somebody.
+    asked: Mutex<Vec<oneshot::Sender<Vec<Surveyed>>>>,
+    is_asked: AtomicBool,
 }
 
 const NO_DRAIN: u64 = u64::MAX;
@@ -147,6 +153,8 @@ impl Mailbox {
             tick: AtomicU32::new(0),
             served: AtomicBool::new(false),
             drain_spread_ms: AtomicU64::new(NO_DRAIN),
+            asked: Mutex::default(),
+            is_asked: AtomicBool::new(false),
         }
     }
 
@@ -167,6 +175,7 @@ impl Mailbox {
         for Mail { link, .. } in mail {
             link.set_broken();
         }
+        self.take_asked();
     }
 
     /// The shard's clock.
@@ -191,6 +200,31 @@ impl Mailbox {
             return None;
         }
         Some(self.drain_spread_ms.swap(NO_DRAIN, Ordering::Acquire))
+    }
+
+    /// Notes somebody who asks about the connections, and wakes the shard.
+    pub(super) fn ask(&self, answer: oneshot::Sender<Vec<Surveyed>>) {
+        self.lock_asked().push(answer);
+        self.is_asked.store(true, Ordering::Release);
+        // SeqCst: as in `post`.
+        if self.served.load(Ordering::SeqCst) {
+            self.inbox.bell().ring();
+        } else {
+            self.take_asked();
+        }
+    }
+
+    pub(super) fn take_asked(&self) -> Vec<oneshot::Sender<Vec<Surveyed>>> {
+        // Relaxed: who asks and is missed here has rung the bell, and is seen in the next turn.
+        if !self.is_asked.load(Ordering::Relaxed) {
+            return Vec::new();
+        }
+        self.is_asked.store(false, Ordering::Relaxed);
+        std::mem::take(&mut *self.lock_asked())
+    }
+
+    fn lock_asked(&self) -> MutexGuard<'_, Vec<oneshot::Sender<Vec<Surveyed>>>> {
+        self.asked.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     pub(super) fn stats(&self) -> &Stats {

@@ -25,6 +25,7 @@ mod shard;
 mod slots;
 mod stalled;
 mod stats;
+mod survey;
 #[cfg(test)]
 mod tests;
 mod transport;
@@ -35,4 +36,5 @@ pub(crate) use link::Link;
 pub(crate) use mail::{Asker, Goodbye, HandOver, Mailbox, Start, Terms, What};
 pub(crate) use options::ShardOptions;
 pub(crate) use stats::Totals;
+pub(crate) use survey::Surveyed;
 pub(crate) use transport::{Pipe, Transport};

@@ -119,6 +119,7 @@ impl Shard {
         if let Some(spread_ms) = self.mailbox.take_drain() {
             self.drain(spread_ms);
         }
+        self.answer_surveys();
         self.walk();
         self.write();
         self.tell_some();
@@ -350,6 +351,7 @@ impl Shard {
             }
             let (epoch, to) = (topic.epoch(), resume.0 - 1);
             state.say(&Event::Gap { topic: topic.name(), epoch, from: from.0, to, reason: GapReason::Slow });
+            state.gaps = state.gaps.saturating_add(1);
             self.mailbox.stats().gaps.add(1);
             self.mailbox.stats().skipped.add(resume.0 - from.0);
             self.touch(conn);

@@ -259,17 +259,6 @@ pub(super) fn presence(pass: &Pass, path: &str) -> Response<Body> {
     }
 }
 
-/// `DELETE /v1/connections/{id}`
-pub(super) fn expel(shared: &Shared, path: &str) -> Response<Body> {
-    let connection = path.strip_prefix("/v1/connections/").unwrap_or_default();
-    if !shared.resumables.expel(connection) {
-        return reply::error(StatusCode::NOT_FOUND, ErrorCode::BadRequest, "there is no such connection");
-    }
-    let mut response = Response::new(Body::default());
-    *response.status_mut() = StatusCode::NO_CONTENT;
-    response
-}
-
 /// The names and decoded values of a query.
 pub(super) fn pairs(query: &str) -> impl Iterator<Item = Result<(&str, String), Utf8Error>> {
     query.split('&').filter(|pair| !pair.is_empty()).map(|pair| {

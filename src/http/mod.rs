@@ -5,6 +5,7 @@
 
 mod api;
 mod arrival;
+mod connections;
 mod credentials;
 mod deflate;
 mod events;

@@ -20,7 +20,7 @@ use super::events::{self, Streams};
 use super::options::{Options, ServiceBuilder};
 use super::origin::Trust;
 use super::reply::{self, Body};
-use super::{api, credentials, metrics, origin, page, stats, upgrade};
+use super::{api, connections, credentials, metrics, origin, page, stats, upgrade};
 use crate::broker::Broker;
 use crate::fanout::headcount::Headcount;
 use crate::fanout::{Pool, Totals};
@@ -223,6 +223,10 @@ impl Service {
                 Err(denied) => Err(denied),
             },
             "/v1/topics" if is_get => self.administrator(&head.headers).await.map(|()| api::topics(shared, query)),
+            "/v1/connections" if is_get => match self.administrator(&head.headers).await {
+                Ok(()) => Ok(connections::list(shared, query).await),
+                Err(denied) => Err(denied),
+            },
             "/healthz" if is_get => Ok(reply::text(StatusCode::OK, "ok\n")),
             "/readyz" if is_get && shared.is_draining() => {
                 Ok(reply::text(StatusCode::SERVICE_UNAVAILABLE, "draining\n"))
@@ -233,10 +237,12 @@ impl Service {
             }
             "/metrics" if is_get => Ok(metrics::render(shared)),
             path if path.starts_with("/v1/connections/") => match head.method == Method::DELETE {
-                true => self.administrator(&head.headers).await.map(|()| api::expel(shared, path)),
+                true => self.administrator(&head.headers).await.map(|()| connections::expel(shared, path)),
                 false => Ok(not_allowed("DELETE")),
             },
-            "/v1/events" | "/v1/topics" | "/healthz" | "/readyz" | "/metrics" => Ok(not_allowed("GET, HEAD")),
+            "/v1/events" | "/v1/topics" | "/v1/connections" | "/healthz" | "/readyz" | "/metrics" => {
+                Ok(not_allowed("GET, HEAD"))
+            }
             path if api::is_of_topic(path, "/presence") => match is_get {
                 true => self.caller(&head.headers).await.map(|pass| api::presence(&pass, path)),
                 false => Ok(not_allowed("GET, HEAD")),

@@ -106,6 +106,7 @@ pub(super) async fn upgrade<B>(service: &Service, mut request: Request<B>, clien
         mailbox,
         options: Arc::clone(&shared.session_options),
         resumables: Arc::clone(&shared.resumables),
+        address: client.address,
         counted,
     };
     tokio::spawn(begin(upgraded, admission));

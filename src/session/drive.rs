@@ -1,6 +1,7 @@
 //! Reads a connection and carries out what it asks for, in order.
 
 use std::future::{Future, poll_fn};
+use std::net::IpAddr;
 use std::ops::ControlFlow;
 use std::pin::pin;
 use std::sync::Arc;
@@ -53,6 +54,8 @@ pub(crate) struct Admission {
     pub(crate) options: Arc<SessionOptions>,
     /// Where those look who take another one's place.
     pub(crate) resumables: Arc<Resumables>,
+    /// The client's address, where it is known.
+    pub(crate) address: Option<IpAddr>,
     /// Counts the connection for as long as it lives.
     pub(crate) counted: Counted,
 }
@@ -125,11 +128,23 @@ impl Drop for Session {
 
 impl Session {
     fn open(admission: Admission, transport: Transport) -> Self {
-        let Admission { pass, meters, gate, refusal, id, form, deflate, mailbox, options, resumables, counted } =
-            admission;
+        let Admission {
+            pass,
+            meters,
+            gate,
+            refusal,
+            id,
+            form,
+            deflate,
+            mailbox,
+            options,
+            resumables,
+            address,
+            counted,
+        } = admission;
         let link = Arc::new(Link::new(id, form, transport));
         mailbox.post(&link, What::Open);
-        let resumable = resumables.add(&link, &mailbox, pass.subject().cloned());
+        let resumable = resumables.add(&link, &mailbox, pass.subject().cloned(), address);
         let machine = Machine::new(pass, meters, id, form, &options);
         let mut session = Session {
             machine,

@@ -13,5 +13,5 @@ mod tests;
 
 pub(crate) use drive::{Admission, Refusal, run};
 pub(crate) use machine::SessionOptions;
-pub(crate) use resume::Resumables;
+pub(crate) use resume::{Connected, Resumables};
 pub(crate) use stream::Stream;

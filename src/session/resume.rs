@@ -1,7 +1,9 @@
 //! Connections by their secrets, for those who take their place.
 
 use std::collections::HashMap;
+use std::net::IpAddr;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
+use std::time::{SystemTime, UNIX_EPOCH};
 
 use foldhash::quality::RandomState;
 
@@ -24,6 +26,20 @@ struct Place {
     mailbox: Arc<Mailbox>,
     /// Who has it, and may take it from another connection.
     subject: Option<Arc<str>>,
+    address: Option<IpAddr>,
+    /// Since when it has been there, in milliseconds since 1970.
+    since_ms: u64,
+}
+
+/// A connection, as an operator is shown it.
+#[derive(Clone, Debug)]
+pub(crate) struct Connected {
+    pub(crate) id: ConnectionId,
+    /// The client's, where it is known.
+    pub(crate) address: Option<IpAddr>,
+    pub(crate) subject: Option<Arc<str>>,
+    /// Since when, in milliseconds since 1970.
+    pub(crate) since_ms: u64,
 }
 
 /// A connection that can be found by its secret for as long as this lives.
@@ -66,9 +82,13 @@ impl Resumables {
         link: &Arc<Link>,
         mailbox: &Arc<Mailbox>,
         subject: Option<Arc<str>>,
+        address: Option<IpAddr>,
     ) -> Resumable {
         let secret = Secret::new();
-        self.lock().insert(secret, Place { link: Arc::downgrade(link), mailbox: Arc::clone(mailbox), subject });
+        let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+        let since_ms = u64::try_from(since.as_millis()).unwrap_or(u64::MAX);
+        let place = Place { link: Arc::downgrade(link), mailbox: Arc::clone(mailbox), subject, address, since_ms };
+        self.lock().insert(secret, place);
         Resumable { secret, all: Arc::clone(self) }
     }
 
@@ -77,6 +97,17 @@ impl Resumables {
         let all = self.lock();
         let place = all.get(&Secret::parse(text)?).filter(|place| place.subject.as_ref() == subject)?;
         Some((place.link.upgrade()?, Arc::clone(&place.mailbox)))
+    }
+
+    /// All connections, in no order.
+    pub(crate) fn list(&self) -> Vec<Connected> {
+        let all = self.lock();
+        let connected = all.values().filter_map(|place| {
+            let Place { subject, address, since_ms, .. } = place;
+            let id = place.link.upgrade()?.id;
+            Some(Connected { id, address: *address, subject: subject.clone(), since_ms: *since_ms })
+        });
+        connected.collect()
     }
 
     /// Sends a connection away for an operator; false if there is none of that name.

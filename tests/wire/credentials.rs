@@ -376,6 +376,20 @@ fn an_administrator_sends_a_connection_away() {
 }
 
 #[test]
+fn an_administrator_sees_who_is_connected() {
+    let server = server(&[]);
+    let client = connect(&server, &token());
+    let target = "/v1/connections";
+    request(&server, "GET", target, &[], b"").expect_error(401, "unauthorized");
+    let with = |token: &str| request(&server, "GET", target, &[("Authorization", &format!("Bearer {token}"))], b"");
+    with(&token()).expect_error(403, "forbidden");
+    let listed = with(&root()).json();
+    assert_eq!(listed["connections"][0]["subject"], "ana");
+    assert_eq!(listed["connections"][0]["connection"], client.welcome["connection"]);
+    assert_eq!(request(&server, "POST", target, &[], b"").status, 405);
+}
+
+#[test]
 fn streams_of_events_take_a_token_in_the_query_and_end_with_it() {
     let server = server(&[]);
     request(&server, "GET", "/v1/events?topic=news.a", &[], b"").expect_error(401, "unauthorized");

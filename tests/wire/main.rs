@@ -10,6 +10,7 @@ mod bad_input;
 mod client;
 mod commands;
 mod compression;
+mod connections;
 mod credentials;
 mod data;
 mod delivery;
