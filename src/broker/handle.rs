@@ -3,11 +3,11 @@
 use std::fmt;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::time::Instant;
 
 use bytes::Bytes;
 use serde::Serialize;
 
+use super::clock::Clock;
 use super::message::{ConnectionId, Message};
 use super::options::{BrokerOptions, History, TopicRule};
 use super::registry::{Placed, Refused, Registry, TooManyTopics, mix};
@@ -50,7 +50,7 @@ pub struct Broker {
 #[derive(Debug)]
 pub(crate) struct Core {
     registry: Registry,
-    started: Instant,
+    clock: Clock,
     connection_seed: u64,
     connections: AtomicU64,
 }
@@ -236,10 +236,15 @@ impl Broker {
         ConnectionId(mix(self.core.connection_seed.wrapping_add(count)))
     }
 
-    /// Milliseconds since the broker was built.
+    /// Milliseconds since 1970, by the system's clock as it stood when the broker was built. It does not jump
+    /// and does not go back, whatever becomes of that clock.
     pub(crate) fn now_ms(&self) -> u64 {
-        // An unsigned 64-bit count of milliseconds lasts longer than the machine.
-        self.core.started.elapsed().as_millis() as u64
+        self.core.clock.now_ms()
+    }
+
+    /// Milliseconds since the broker was built.
+    pub(crate) fn uptime_ms(&self) -> u64 {
+        self.core.clock.uptime_ms()
     }
 }
 
@@ -420,16 +425,19 @@ impl Builder {
     ///
     /// When the operating system has no randomness to give: epochs must never repeat.
     pub fn build(self) -> Broker {
+        self.build_with(Clock::system())
+    }
+
+    /// A broker for which it is what time its holder says.
+    #[cfg(test)]
+    pub(crate) fn build_by(self, now_ms: &Arc<AtomicU64>) -> Broker {
+        self.build_with(Clock::ByHand(Arc::clone(now_ms)))
+    }
+
+    fn build_with(self, clock: Clock) -> Broker {
         let seed = || getrandom::u64().expect("the operating system gives randomness");
         let registry = Registry::new(self.options, seed());
-        Broker {
-            core: Arc::new(Core {
-                registry,
-                started: Instant::now(),
-                connection_seed: seed(),
-                connections: AtomicU64::new(0),
-            }),
-        }
+        Broker { core: Arc::new(Core { registry, clock, connection_seed: seed(), connections: AtomicU64::new(0) }) }
     }
 }
 

@@ -15,6 +15,8 @@ use crate::ring::Seq;
 pub(crate) struct Found {
     /// Oldest first, without holes.
     pub(crate) messages: Vec<(Seq, Arc<Message>)>,
+    /// Whether they say when they were published.
+    says_at: bool,
     /// The newest message of the topic when this was read.
     pub(crate) head: Position,
     /// Whether the limits left some out: later ones after a position, else earlier ones.
@@ -29,7 +31,7 @@ impl Found {
         let head = Position { epoch: Epoch(0), offset: 0 };
         match since {
             Some(_) => failed(head, RecoveryFailure::Epoch),
-            None => Found { messages: Vec::new(), head, more: false, recovery: None },
+            None => Found { messages: Vec::new(), says_at: false, head, more: false, recovery: None },
         }
     }
 
@@ -37,7 +39,10 @@ impl Found {
     pub(crate) fn list(&self) -> Vec<HistoryMessage<'_>> {
         self.messages
             .iter()
-            .map(|(seq, message)| HistoryMessage { offset: seq.0, at: None, from: None, data: message.data() })
+            .map(|(seq, message)| {
+                let at = self.says_at.then(|| message.published_ms());
+                HistoryMessage { offset: seq.0, at, from: message.from(), data: message.data() }
+            })
             .collect()
     }
 
@@ -81,7 +86,7 @@ impl Topic {
         let head = Position { epoch: self.epoch(), offset: newest.0 };
         let Some(since) = since else {
             let (messages, more) = self.newest_messages(newest, limit, bytes_max);
-            return Found { messages, head, more, recovery: None };
+            return Found { messages, says_at: self.says_at(), head, more, recovery: None };
         };
         let from = match self.resume(since, newest) {
             Ok(from) => from,
@@ -102,7 +107,7 @@ impl Topic {
             return failed(head, RecoveryFailure::Expired);
         }
         let last = messages.last().map_or(since.offset, |(seq, _)| seq.0);
-        Found { messages, head, more: last < newest.0, recovery: Some(Recovery::Recovered) }
+        Found { messages, says_at: self.says_at(), head, more: last < newest.0, recovery: Some(Recovery::Recovered) }
     }
 
     fn newest_messages(&self, newest: Seq, limit: usize, bytes_max: usize) -> (Vec<(Seq, Arc<Message>)>, bool) {
@@ -136,7 +141,7 @@ impl Topic {
 }
 
 fn failed(head: Position, reason: RecoveryFailure) -> Found {
-    Found { messages: Vec::new(), head, more: false, recovery: Some(Recovery::Failed(reason)) }
+    Found { messages: Vec::new(), says_at: false, head, more: false, recovery: Some(Recovery::Failed(reason)) }
 }
 
 #[cfg(test)]

@@ -45,6 +45,8 @@ pub(crate) struct Message {
     skip: Option<ConnectionId>,
     /// What it is about: of several with the same key only the newest counts.
     key: Option<Box<str>>,
+    /// Who published it, proven, in a topic whose messages say so.
+    from: Option<Arc<str>>,
     /// Which publish it is, for those who may repeat it: scope and key.
     mark: Option<Box<str>>,
     /// Which compressed frames somebody makes or has made, a bit for each.
@@ -89,6 +91,7 @@ impl Message {
             weight,
             skip,
             key: None,
+            from: None,
             mark: None,
             claims: AtomicU8::new(0),
             plain: Default::default(),
@@ -100,6 +103,13 @@ impl Message {
     pub(crate) fn about(mut self, key: Option<&str>) -> Self {
         self.key = key.map(Into::into);
         self.weight += key.map_or(0, str::len);
+        self
+    }
+
+    /// The same, published by `subject`.
+    pub(crate) fn by(mut self, subject: Option<&Arc<str>>) -> Self {
+        self.from = subject.cloned();
+        self.weight += subject.map_or(0, |subject| subject.len());
         self
     }
 
@@ -122,6 +132,16 @@ impl Message {
 
     pub(crate) fn key(&self) -> Option<&str> {
         self.key.as_deref()
+    }
+
+    /// Who published it, if that was kept.
+    pub(crate) fn from(&self) -> Option<&str> {
+        self.from.as_deref()
+    }
+
+    /// When it was published, in milliseconds since 1970.
+    pub(crate) fn published_ms(&self) -> u64 {
+        self.at_ms
     }
 
     pub(crate) fn data(&self) -> &Data {
@@ -191,7 +211,8 @@ impl Message {
         let mut bytes = Vec::with_capacity(HEAD_BYTES_MAX + 64 + topic.name().len() + self.data.bytes().len());
         bytes.extend_from_slice(&[0; HEAD_BYTES_MAX]);
         let epoch = (seq == Seq(1)).then(|| topic.epoch());
-        render_message(form.encoding(), topic.name(), seq.0, epoch, None, None, &self.data, &mut bytes);
+        let at = topic.says_at().then_some(self.at_ms);
+        render_message(form.encoding(), topic.name(), seq.0, epoch, at, self.from(), &self.data, &mut bytes);
         // The header's length is known only now, so it is put in front, up against the payload.
         let head = ws::head(form.opcode(), bytes.len() - HEAD_BYTES_MAX);
         let start = HEAD_BYTES_MAX - head.len();

@@ -1,9 +1,10 @@
 //! The broker: topics, what they remember, and who is told.
 //!
-//! Knows no socket and no runtime, and below the [`Broker`] handle no clock either: `now` is an
+//! Knows no socket and no runtime, and below the [`Broker`] handle, which has a [`clock`], no time either: `now` is an
 //! argument. Receivers (shards, in-process subscriptions) follow topics; how a shard serves a
 //! thousand connections is its own business.
 
+mod clock;
 mod form;
 mod handle;
 mod history;

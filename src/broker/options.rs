@@ -53,6 +53,17 @@ pub struct TopicRule {
     pub history: History,
     /// What becomes of subscribers that fall behind.
     pub overflow: Overflow,
+    /// Whether their messages say when they were published (`at`).
+    pub at: bool,
+    /// Whether their messages say who published them (`from`), where that is proven.
+    pub from: bool,
+}
+
+impl TopicRule {
+    /// A rule that changes nothing, to be filled in.
+    pub fn new(pattern: TopicFilter) -> Self {
+        TopicRule { pattern, history: History::default(), overflow: Overflow::default(), at: false, from: false }
+    }
 }
 
 /// A topic's name or a pattern of names, checked.
@@ -82,6 +93,8 @@ impl TopicFilter {
 pub(super) struct TopicOptions {
     pub(super) history: History,
     pub(super) overflow: Overflow,
+    pub(super) at: bool,
+    pub(super) from: bool,
 }
 
 /// What the whole broker is bounded by.
@@ -120,10 +133,9 @@ impl Default for BrokerOptions {
 
 impl BrokerOptions {
     pub(super) fn of_topic(&self, topic: &str) -> TopicOptions {
-        let rule = self.rules.iter().find(|rule| rule.pattern.matches(topic));
-        match rule {
-            Some(TopicRule { history, overflow, .. }) => TopicOptions { history: *history, overflow: *overflow },
-            None => TopicOptions { history: self.history, overflow: Overflow::default() },
+        match self.rules.iter().find(|rule| rule.pattern.matches(topic)) {
+            Some(&TopicRule { history, overflow, at, from, .. }) => TopicOptions { history, overflow, at, from },
+            None => TopicOptions { history: self.history, overflow: Overflow::default(), at: false, from: false },
         }
     }
 }

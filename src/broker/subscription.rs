@@ -332,6 +332,16 @@ impl Received {
         self.topic.epoch()
     }
 
+    /// When it was published, in milliseconds since 1970 by the broker's clock.
+    pub fn at_ms(&self) -> u64 {
+        self.message.published_ms()
+    }
+
+    /// Who published it, proven to a gate, where the topic's [`TopicRule`](crate::TopicRule) keeps that.
+    pub fn from(&self) -> Option<&str> {
+        self.message.from()
+    }
+
     /// The payload in the encoding it was published in.
     pub fn data(&self) -> &Data {
         self.message.data()

@@ -2,6 +2,7 @@
 
 use std::future::Future;
 use std::pin::pin;
+use std::sync::Arc;
 use std::task::{Context, Poll, Waker};
 
 use super::{Broker, Delivery, History, PublishError, SubscribeError, TryPublishError};
@@ -112,7 +113,9 @@ fn what_cannot_be_published_says_why() {
 
 #[test]
 fn idle_topics_go_once_they_have_lingered() {
-    let broker = Broker::builder().history(History { age_ms: 10, ..History::default() }).linger_ms(100).build();
+    let time = Arc::default();
+    let history = History { age_ms: 10, ..History::default() };
+    let broker = Broker::builder().history(history).linger_ms(100).build_by(&time);
     let publisher = broker.publisher("a").expect("a name");
     let first = now(publisher.publish(&1)).expect("published");
     let registry = broker.registry();

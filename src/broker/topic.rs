@@ -40,6 +40,9 @@ pub(crate) struct Topic {
     /// When it was last published to or left, in the broker's milliseconds.
     touched_ms: AtomicU64,
     overflow: Overflow,
+    /// Whether messages say when they were published, and by whom.
+    says_at: bool,
+    says_from: bool,
     /// Its members, since somebody became one.
     presence: OnceBox<Presence>,
     /// What the broker's further frames of its messages weigh, see [`Registry`](super::registry::Registry).
@@ -79,6 +82,8 @@ impl Topic {
             room: Notify::new(),
             touched_ms: AtomicU64::new(now_ms),
             overflow: options.overflow,
+            says_at: options.at,
+            says_from: options.from,
             presence: OnceBox::new(),
             frame_bytes,
         }
@@ -103,6 +108,16 @@ impl Topic {
     /// What becomes of connections that fall behind.
     pub(crate) fn overflow(&self) -> Overflow {
         self.overflow
+    }
+
+    /// Whether its messages say who published them.
+    pub(crate) fn says_from(&self) -> bool {
+        self.says_from
+    }
+
+    /// Whether its messages say when they were published.
+    pub(super) fn says_at(&self) -> bool {
+        self.says_at
     }
 
     /// About how many bytes the frame of a retained message has: their mean, plain.

@@ -104,6 +104,8 @@ impl Reader<'_> {
                 history_bytes: draft.history_bytes,
                 history_age_ms: draft.history_age_ms,
                 overflow: draft.overflow,
+                at: draft.at,
+                from: draft.from,
             });
         }
     }

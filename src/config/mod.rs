@@ -165,6 +165,10 @@ pub(crate) struct TopicRule {
     pub(crate) history_age_ms: Option<u64>,
     /// What becomes of subscribers that fall behind; `gap` if nothing is said.
     pub(crate) overflow: Option<Overflow>,
+    /// Whether messages say when they were published.
+    pub(crate) at: bool,
+    /// Whether messages say who published them.
+    pub(crate) from: bool,
 }
 
 /// `[log]`.

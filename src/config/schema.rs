@@ -49,6 +49,8 @@ pub(crate) struct Draft {
     pub(crate) history_bytes: Option<usize>,
     pub(crate) history_age_ms: Option<u64>,
     pub(crate) overflow: Option<Overflow>,
+    pub(crate) at: bool,
+    pub(crate) from: bool,
 }
 
 /// A backend's key while it is being read.
@@ -176,6 +178,8 @@ pub(crate) const RULE_SETTINGS: &[Setting<Draft>] = &[
         });
         Ok(())
     }),
+    flag("topics.at", |rule| &mut rule.at),
+    flag("topics.from", |rule| &mut rule.from),
 ];
 
 /// Every key of a `[[keys]]` entry.

@@ -97,6 +97,7 @@ fn each_key_sets_a_field_of_its_own() {
         let value = match setting.key {
             "topics.pattern" => "\"b\"",
             "topics.overflow" => "\"latest\"",
+            "topics.at" | "topics.from" => "true",
             _ => "7",
         };
         let key = setting.key.trim_start_matches("topics.");

@@ -205,7 +205,9 @@ impl Pass {
         let now_ms = self.broker.now_ms();
         // One scope for each subject, and one for all who have none.
         let scope = self.subject().map_or("", |subject| subject);
-        let message = Message::new(topic.name().len(), data, skip, now_ms).about(key).marked(scope, idempotency_key);
+        let from = self.subject().filter(|_| topic.says_from());
+        let message =
+            Message::new(topic.name().len(), data, skip, now_ms).about(key).by(from).marked(scope, idempotency_key);
         let message = Arc::new(message);
         match self.broker.registry().publish(topic, message, now_ms) {
             Ok(placed) => Ok(Admitted::Placed(placed)),

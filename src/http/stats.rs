@@ -66,7 +66,7 @@ impl Figures {
         let at = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
         Figures {
             at: u64::try_from(at.as_millis()).unwrap_or(u64::MAX),
-            uptime_ms: shared.broker.now_ms(),
+            uptime_ms: shared.broker.uptime_ms(),
             version: env!("CARGO_PKG_VERSION"),
             connections: totals.connections,
             event_streams: streamed.open,

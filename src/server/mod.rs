@@ -129,6 +129,8 @@ fn broker(config: &Config) -> Broker {
             age_ms: rule.history_age_ms.unwrap_or(history.age_ms),
         },
         overflow: rule.overflow.unwrap_or_default(),
+        at: rule.at,
+        from: rule.from,
     });
     rules.fold(builder, crate::broker::Builder::topic_rule).build()
 }

@@ -40,7 +40,15 @@ fn retained(broker: &Broker, topic: &str, published: u64) -> usize {
 
 fn rule(pattern: &str) -> TopicRule {
     let pattern = Filter::parse(pattern).expect("a name or pattern");
-    TopicRule { pattern, history_entries: None, history_bytes: None, history_age_ms: None, overflow: None }
+    TopicRule {
+        pattern,
+        history_entries: None,
+        history_bytes: None,
+        history_age_ms: None,
+        overflow: None,
+        at: false,
+        from: false,
+    }
 }
 
 #[test]

@@ -2,14 +2,14 @@
 
 use std::path::PathBuf;
 use std::thread;
-use std::time::{Duration, Instant};
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 use std::{env, fs, process};
 
 use serde_json::{Value, json};
 
 use crate::PATIENCE;
 use crate::client::Client;
-use crate::http::{get, publish};
+use crate::http::{get, publish, request};
 use crate::server::{Server, command};
 
 /// A file that ends with the test.
@@ -231,4 +231,56 @@ fn of_a_topic_that_bears_no_gaps_a_slow_subscriber_is_closed() {
     };
     assert_eq!((&goodbye["type"], &goodbye["code"]), (&json!("goodbye"), &json!(4008)), "{goodbye}");
     assert!(at < 2_000);
+}
+
+#[test]
+fn messages_say_when_and_by_whom_they_were_published_where_a_rule_says_so() {
+    let text = r#"
+        [[topics]]
+        pattern = "signed"
+        at = true
+        from = true
+
+        [[topics]]
+        pattern = "dated"
+        at = true
+
+        # The hash of "abc", from FIPS 180-2.
+        [[keys]]
+        name = "billing"
+        sha256 = "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad"
+        publish = [">"]
+
+        [anonymous]
+        subscribe = [">"]
+        publish = [">"]
+        history = [">"]
+    "#;
+    let server = configured("stamps", text);
+    let mut client = Client::json(&server);
+    for topic in ["signed", "dated", "plain"] {
+        client.subscribe(topic);
+    }
+    let now = || SystemTime::now().duration_since(UNIX_EPOCH).expect("after 1970").as_millis() as u64;
+    let before = now();
+    let mut publish_as = |topic: &str, credentials: &[(&str, &str)]| {
+        let body = json!({"topic": topic, "data": 1}).to_string();
+        let headers = [&[("Content-Type", "application/json")], credentials].concat();
+        assert_eq!(request(&server, "POST", "/v1/publish", &headers, body.as_bytes()).status, 200);
+        client.recv()
+    };
+    let key = [("X-API-Key", "abc")];
+    let signed = publish_as("signed", &key);
+    assert_eq!(signed["from"], "billing");
+    let at = signed["at"].as_u64().expect("a time");
+    assert!((before..=now()).contains(&at), "{at}");
+    assert!(publish_as("signed", &[]).get("from").is_none(), "nobody has proven to be somebody");
+    let dated = publish_as("dated", &key);
+    assert!(dated["at"].is_u64() && dated.get("from").is_none(), "{dated}");
+    let plain = publish_as("plain", &key);
+    assert!(plain.get("at").is_none() && plain.get("from").is_none(), "{plain}");
+
+    let history = get(&server, "/v1/topics/signed/history").json();
+    assert_eq!((&history["messages"][0]["at"], &history["messages"][0]["from"]), (&signed["at"], &signed["from"]));
+    assert!(history["messages"][1].get("from").is_none(), "{history}");
 }

@@ -54,11 +54,12 @@ impl Rig {
 
     /// With topics that have a policy of their own.
     fn with_rules(history: History, options: ShardOptions, rules: &[(&str, Overflow)]) -> Self {
+        let now_ms = Arc::default();
         let builder = rules.iter().fold(Broker::builder(), |builder, &(pattern, overflow)| {
             let pattern = TopicFilter::parse(pattern).expect("a name or pattern");
-            builder.topic_rule(TopicRule { pattern, history, overflow })
+            builder.topic_rule(TopicRule { history, overflow, ..TopicRule::new(pattern) })
         });
-        let broker = builder.history(history).linger_ms(0).build();
+        let broker = builder.history(history).linger_ms(0).build_by(&now_ms);
         let mailbox = Arc::new(Mailbox::new());
         mailbox.served().store(true, Ordering::SeqCst);
         let shard = Shard::new(broker.clone(), Arc::clone(&mailbox), options);

@@ -18,7 +18,7 @@ impl Rig {
     fn new(overflow: Overflow) -> Rig {
         let history = History { entries: 4, ..History::default() };
         let pattern = TopicFilter::parse(">").expect("a pattern");
-        let broker = Broker::builder().topic_rule(TopicRule { pattern, history, overflow }).build();
+        let broker = Broker::builder().topic_rule(TopicRule { history, overflow, ..TopicRule::new(pattern) }).build();
         Rig { broker, streams: Arc::default(), guests: Arc::default() }
     }
 

@@ -1,0 +1,42 @@
+//! What time it is for a broker.
+
+#[cfg(test)]
+use std::sync::Arc;
+#[cfg(test)]
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::{Instant, SystemTime, UNIX_EPOCH};
+
+/// Milliseconds since 1970 that neither jump nor go back.
+#[derive(Debug)]
+pub(super) enum Clock {
+    /// The system's clock as it stood when the broker was built, and what has gone by since.
+    System { started: Instant, started_ms: u64 },
+    /// Set by whoever holds the other end.
+    #[cfg(test)]
+    ByHand(Arc<AtomicU64>),
+}
+
+impl Clock {
+    pub(super) fn system() -> Self {
+        let since_1970 = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+        // An unsigned 64-bit count of milliseconds lasts longer than the machine.
+        Clock::System { started: Instant::now(), started_ms: since_1970.as_millis() as u64 }
+    }
+
+    pub(super) fn now_ms(&self) -> u64 {
+        match self {
+            Clock::System { started, started_ms } => started_ms + started.elapsed().as_millis() as u64,
+            #[cfg(test)]
+            Clock::ByHand(now_ms) => now_ms.load(Ordering::Relaxed),
+        }
+    }
+
+    /// How long the broker has been there, in milliseconds.
+    pub(super) fn uptime_ms(&self) -> u64 {
+        match self {
+            Clock::System { started, .. } => started.elapsed().as_millis() as u64,
+            #[cfg(test)]
+            Clock::ByHand(now_ms) => now_ms.load(Ordering::Relaxed),
+        }
+    }
+}
