@@ -66,6 +66,9 @@ struct State {
     made_ms: u64,
     /// How many members there will be with the next version.
     count: usize,
+    /// Members whose connection was lost, by their proven subject: another connection of the same one takes
+    /// their place.
+    departing: HashMap<Arc<str>, Vec<ConnectionId>, RandomState>,
     /// The newest differences, oldest first; the last one made `version`.
     diffs: VecDeque<Arc<Diff>>,
     /// What these hold, in bytes.
@@ -104,6 +107,14 @@ impl Presence {
         now_ms: u64,
     ) -> Result<bool, TooManyMembers> {
         let mut state = self.lock();
+        state.stay(connection);
+        if let Some(subject) = &introduction.subject
+            && state.member(connection).is_none()
+            && let Some(lost) = state.departing.get(subject).and_then(|lost| lost.first().copied())
+        {
+            // In one version: nobody sees the subject leave.
+            state.remove(lost);
+        }
         match state.member(connection) {
             // It says again what it said.
             Some(known) if known.introduction == introduction => return Ok(false),
@@ -119,16 +130,17 @@ impl Presence {
     /// A connection is no member any more. True if that made a version.
     pub(crate) fn leave(&self, connection: ConnectionId, now_ms: u64) -> bool {
         let mut state = self.lock();
-        if state.member(connection).is_some() {
-            state.count -= 1;
-        }
-        if state.members.contains_key(&connection) {
-            state.changes.insert(connection, None);
-        } else {
-            // It came and went unseen.
-            state.changes.remove(&connection);
-        }
+        state.remove(connection);
         state.make_version(now_ms)
+    }
+
+    /// A member's connection was lost: it stays until it leaves, or another one of its subject comes.
+    pub(crate) fn depart(&self, connection: ConnectionId) {
+        let mut state = self.lock();
+        let subject = state.member(connection).and_then(|member| member.introduction.subject.clone());
+        if let Some(subject) = subject {
+            state.departing.entry(subject).or_default().push(connection);
+        }
     }
 
     /// Makes a version of what has gathered, if it is time. True if there was something.
@@ -168,6 +180,36 @@ impl State {
         match self.changes.get(&connection) {
             Some(change) => change.as_ref(),
             None => self.members.get(&connection),
+        }
+    }
+
+    /// The connection is no member with the next version.
+    fn remove(&mut self, connection: ConnectionId) {
+        self.stay(connection);
+        if self.member(connection).is_some() {
+            self.count -= 1;
+        }
+        if self.members.contains_key(&connection) {
+            self.changes.insert(connection, None);
+        } else {
+            // It came and went unseen.
+            self.changes.remove(&connection);
+        }
+    }
+
+    /// The member's connection is not lost, or it does not matter any more.
+    fn stay(&mut self, connection: ConnectionId) {
+        if self.departing.is_empty() {
+            return;
+        }
+        let Some(subject) = self.member(connection).and_then(|member| member.introduction.subject.clone()) else {
+            return;
+        };
+        if let Some(lost) = self.departing.get_mut(&subject) {
+            lost.retain(|other| *other != connection);
+            if lost.is_empty() {
+                self.departing.remove(&subject);
+            }
         }
     }
 

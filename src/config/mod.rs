@@ -51,6 +51,7 @@ pub(crate) struct Config {
     pub(crate) drain: Drain,
     /// What a topic keeps when no rule says otherwise.
     pub(crate) history: History,
+    pub(crate) presence: Presence,
     /// Rules for some topics, in the order of the file: the first whose pattern matches counts.
     pub(crate) topics: Vec<TopicRule>,
     /// What it says to standard error.
@@ -150,6 +151,13 @@ pub(crate) struct History {
     pub(crate) age_ms: u64,
     /// How long a topic that nobody follows and that retains nothing keeps its numbering.
     pub(crate) linger_ms: u64,
+}
+
+/// `[presence]`.
+#[derive(Clone, Debug, PartialEq)]
+pub(crate) struct Presence {
+    /// How long a member stays whose connection was lost.
+    pub(crate) grace_ms: u64,
 }
 
 /// One `[[topics]]`: what is not given stands in [`History`].
@@ -344,6 +352,12 @@ impl Default for Drain {
 impl Default for History {
     fn default() -> Self {
         History { entries: 256, bytes: 256 * 1024, age_ms: 300_000, linger_ms: 60_000 }
+    }
+}
+
+impl Default for Presence {
+    fn default() -> Self {
+        Presence { grace_ms: 2_000 }
     }
 }
 

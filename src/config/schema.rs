@@ -141,6 +141,7 @@ pub(crate) const SETTINGS: &[Setting<Config>] = &[
     count("history.bytes", 0..=BYTES_MAX, |c| &mut c.history.bytes),
     millis("history.age_ms", 0..=MILLIS_MAX, |c| &mut c.history.age_ms),
     millis("history.linger_ms", 0..=MILLIS_MAX, |c| &mut c.history.linger_ms),
+    millis("presence.grace_ms", 0..=MILLIS_MAX, |c| &mut c.presence.grace_ms),
     text("log.format", |c, v| {
         c.log.format = match v {
             "auto" => LogFormat::Auto,

@@ -30,6 +30,8 @@ pub(super) struct Conn {
     pub(super) touched: bool,
     /// The server has begun to close: no more messages.
     pub(super) closing: bool,
+    /// It ends in a way after which nobody comes back.
+    pub(super) left_for_good: bool,
     /// The last tick in which something was written.
     pub(super) sent: u32,
     /// The tick of a ping that has not been answered.
@@ -85,6 +87,7 @@ impl Conn {
             stamp: 0,
             touched: false,
             closing: false,
+            left_for_good: false,
             sent: tick,
             pinged: None,
             gaps: 0,

@@ -1,6 +1,7 @@
 //! Runs shards as tasks of whatever runtime the host has.
 
-use std::future::poll_fn;
+use std::future::{Future, poll_fn};
+use std::pin::pin;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Weak};
 use std::task::Poll;
@@ -126,6 +127,9 @@ async fn drive(mut served: Served, alive: Weak<()>) {
     let tick_ms = shard.wheel.tick_ms();
     let mut ticks = tokio::time::interval(Duration::from_millis(tick_ms));
     ticks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Skip);
+    // Set to what is due next, if anything is.
+    let mut alarm = pin!(tokio::time::sleep(Duration::ZERO));
+    let mut alarm_ms = None;
     loop {
         let turn = shard.turn();
         // Also while there is always more to do: pings and evictions must not wait for a quiet moment.
@@ -144,12 +148,21 @@ async fn drive(mut served: Served, alive: Weak<()>) {
         if shard.is_empty() && alive.strong_count() == 0 {
             return;
         }
+        let due_ms = shard.due_ms();
+        if due_ms != alarm_ms {
+            alarm_ms = due_ms;
+            if let Some(due_ms) = due_ms {
+                let left = Duration::from_millis(due_ms.saturating_sub(shard.broker.now_ms()));
+                alarm.as_mut().reset(tokio::time::Instant::now() + left);
+            }
+        }
         poll_fn(|cx| {
             let rung = mailbox.inbox().bell().poll_rung(cx);
             // Without connections and topics nothing happens as time goes by.
             let has_time = !shard.is_empty() || shard.broker.registry().topics() > 0;
             let ticked = has_time && ticks.poll_tick(cx).is_ready();
-            if rung.is_ready() || ticked { Poll::Ready(()) } else { Poll::Pending }
+            let is_due = alarm_ms.is_some() && alarm.as_mut().poll(cx).is_ready();
+            if rung.is_ready() || ticked || is_due { Poll::Ready(()) } else { Poll::Pending }
         })
         .await;
     }

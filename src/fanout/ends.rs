@@ -6,7 +6,7 @@ use super::mail::Goodbye;
 use super::shard::Shard;
 use super::stalled::Stalled;
 use crate::broker::Overflow;
-use crate::protocol::{CloseCode, Event};
+use crate::protocol::{Advice, CloseCode, Event};
 use crate::ws;
 
 impl Shard {
@@ -18,6 +18,7 @@ impl Shard {
             return;
         }
         conn.closing = true;
+        conn.left_for_good = code.advice() == Advice::Stop;
         conn.link.set_closing();
         if let Some(stalled) = &mut conn.stalled {
             stalled.forget_all(&mut self.slots);

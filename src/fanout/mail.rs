@@ -5,6 +5,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use tokio::sync::oneshot;
 
+use super::departures::Keepsake;
 use super::leases::Lease;
 use super::link::Link;
 use super::stats::Stats;
@@ -63,8 +64,10 @@ pub(crate) enum What {
     HandOver(HandOver),
     /// It takes the place of a member of some topics. Counted in `Link::done`.
     Inherit(Option<Inheritance>),
-    /// The session is over, forget it.
-    Gone,
+    /// The same for the place of a connection that was lost: of that name, for the one that posts this.
+    Reclaim(ConnectionId, HandOver),
+    /// The session is over, forget it. What is kept lasts for as long as it may still be taken over.
+    Gone(Keepsake),
 }
 
 /// A connection that takes another one's place. It is told what it inherits, nothing if this is dropped.
@@ -97,6 +100,19 @@ impl HandOver {
 impl Drop for HandOver {
     fn drop(&mut self) {
         self.mailbox.post(&self.to, What::Inherit(self.inherits.take()));
+    }
+}
+
+impl Inheritance {
+    pub(super) fn is_empty(&self) -> bool {
+        self.topics.is_empty()
+    }
+
+    /// The member is not connected any more, and may be replaced by another of the same subject.
+    pub(super) fn depart(&self) {
+        for topic in &self.topics {
+            topic.presence().depart(self.member);
+        }
     }
 }
 

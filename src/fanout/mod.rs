@@ -9,6 +9,7 @@
 
 mod catch_up;
 mod conn;
+mod departures;
 mod drive;
 mod ends;
 mod follow;
@@ -30,6 +31,7 @@ mod survey;
 mod tests;
 mod transport;
 
+pub(crate) use departures::Keepsake;
 pub(crate) use drive::Pool;
 pub(crate) use leases::Lease;
 pub(crate) use link::Link;

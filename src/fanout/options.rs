@@ -10,6 +10,8 @@ pub(crate) struct ShardOptions {
     pub(crate) deflate_bytes_min: usize,
     /// How many members a topic may have.
     pub(crate) members_per_topic_max: usize,
+    /// How long a member stays whose connection was lost.
+    pub(crate) presence_grace_ms: u64,
     /// Something is sent at least this often.
     pub(crate) heartbeat_ms: u64,
     /// How long a peer may take to answer a ping.
@@ -27,6 +29,8 @@ impl Default for ShardOptions {
             deflate_bytes_min: 256,
             // At a kilobyte of what they say of themselves each: 10 MB.
             members_per_topic_max: 10_000,
+            // A page that is loaded again is back within a second or two.
+            presence_grace_ms: 2_000,
             heartbeat_ms: 25_000,
             timeout_ms: 20_000,
             expiring_ms: 30_000,

@@ -6,7 +6,7 @@
 
 use std::sync::Arc;
 
-use super::conn::{List, Sub};
+use super::conn::List;
 use super::mail::{Goodbye, HandOver, Inheritance};
 use super::shard::{Shard, TURN_WRITES_MAX};
 use crate::broker::{Diff, Introduction, TooManyMembers, Topic};
@@ -59,21 +59,7 @@ impl Shard {
     /// Another connection takes this one's place: it stays a member under the same name, so that nobody
     /// sees it leave and come back.
     pub(super) fn hand_over(&mut self, conn: u32, hand_over: HandOver) {
-        let member = self.conns[conn as usize].member();
-        let watched: Vec<u32> = self.conns[conn as usize].subs.iter_mut().filter_map(Sub::take_watched).collect();
-        let mut topics: Vec<Arc<Topic>> = Vec::with_capacity(watched.len());
-        for slot in watched {
-            let of = &mut self.slots[slot];
-            of.watchers.remove(&conn);
-            if of.watchers.is_empty() {
-                self.watched.remove(&slot);
-            }
-            topics.push(Arc::clone(&of.topic));
-        }
-        if let Some(heir) = &mut self.conns[conn as usize].heir {
-            topics.append(&mut heir.topics);
-        }
-        hand_over.give(Inheritance { member, topics, broker: self.broker.clone() });
+        hand_over.give(self.bequeath(conn));
         let goodbye = Goodbye { reconnect_ms: None };
         self.close(conn, CloseCode::RESUMED_ELSEWHERE, "another connection took its place", Some(goodbye));
     }

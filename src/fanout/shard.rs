@@ -12,6 +12,7 @@ use slab::Slab;
 
 use super::catch_up::{CatchUp, catch_up};
 use super::conn::Conn;
+use super::departures::{Departures, Keepsake};
 use super::ends::finish;
 use super::follow::{Patterns, Walk};
 use super::keep_alive::Wheel;
@@ -59,6 +60,7 @@ pub(super) struct Shard {
     pub(super) watched: BTreeSet<u32>,
     pub(super) wheel: Wheel,
     pub(super) leases: Leases,
+    pub(super) departures: Departures,
     pub(super) pass: Pass,
     stamp: u64,
     /// Topics that had more than one run holds.
@@ -89,6 +91,7 @@ impl Shard {
             patterns: Patterns::default(),
             walks: VecDeque::new(),
             watched: BTreeSet::new(),
+            departures: Departures::default(),
             pass: Pass::default(),
             stamp: 0,
             unfinished: VecDeque::new(),
@@ -120,6 +123,7 @@ impl Shard {
             self.drain(spread_ms);
         }
         self.answer_surveys();
+        self.look_at_clock();
         self.walk();
         self.write();
         self.tell_some();
@@ -142,20 +146,41 @@ impl Shard {
         if more { Turn::Again } else { Turn::Sleep }
     }
 
+    /// When, by the broker's clock, something is to be done that nobody rings for.
+    pub(super) fn due_ms(&self) -> Option<u64> {
+        self.departures.due_ms()
+    }
+
+    fn look_at_clock(&mut self) {
+        // The clock is asked only where something goes by it.
+        if self.due_ms().is_some() {
+            let now_ms = self.broker.now_ms();
+            self.end_departures(now_ms);
+        }
+    }
+
     // Mail.
 
     fn read_mail(&mut self) {
         let mut mail = self.mailbox.take(std::mem::take(&mut self.mail));
         for Mail { link, what } in mail.drain(..) {
-            if let What::Open = what {
-                self.open(&link);
-                continue;
-            }
+            let what = match what {
+                What::Open => {
+                    self.open(&link);
+                    continue;
+                }
+                // It may be posted by a connection of another shard.
+                What::Reclaim(connection, hand_over) => {
+                    self.reclaim(connection, hand_over);
+                    continue;
+                }
+                what => what,
+            };
             let conn = link.slot();
             if conn == Link::NO_SLOT {
                 continue;
             }
-            if self.conns[conn as usize].closing && !matches!(what, What::Writable | What::Gone) {
+            if self.conns[conn as usize].closing && !matches!(what, What::Writable | What::Gone(_)) {
                 // RFC 6455, 5.5.1: nothing is sent after a close frame. Whoever waits need not.
                 match what {
                     What::Lane(frames) => link.sub_lane(frames.len()),
@@ -165,7 +190,7 @@ impl Shard {
                 continue;
             }
             match what {
-                What::Open => {}
+                What::Open | What::Reclaim(..) => {}
                 What::Lane(frames) => {
                     let conn_state = &mut self.conns[conn as usize];
                     if conn_state.lane.is_empty() {
@@ -182,7 +207,7 @@ impl Shard {
                 What::Close { code, reason, goodbye } => self.close(conn, code, reason, goodbye),
                 What::HandOver(hand_over) => self.hand_over(conn, hand_over),
                 What::Inherit(inheritance) => self.inherit(conn, inheritance),
-                What::Gone => self.remove(conn),
+                What::Gone(kept) => self.remove(conn, kept),
             }
         }
         const MAIL_KEPT: usize = 1024;
@@ -204,12 +229,13 @@ impl Shard {
         }
     }
 
-    fn remove(&mut self, conn: u32) {
+    fn remove(&mut self, conn: u32, kept: Keepsake) {
         // First what it is owed, so that its leaves need not look through it.
         if let Some(mut stalled) = self.conns[conn as usize].stalled.take() {
             stalled.forget_all(&mut self.slots);
             self.mailbox.stats().stalled.sub(1);
         }
+        self.depart(conn, kept);
         self.leave_all(conn);
         self.leases.forget(conn);
         let gone = self.conns.remove(conn as usize);

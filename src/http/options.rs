@@ -95,6 +95,13 @@ impl ServiceBuilder {
         self
     }
 
+    /// How long a member of a topic stays whose connection was lost, so that a page which is loaded again is not
+    /// seen to leave and come back; zero for not at all. The default is two seconds.
+    pub fn presence_grace(mut self, grace: Duration) -> Self {
+        self.options.shard.presence_grace_ms = ms(grace);
+        self
+    }
+
     /// How long before its credentials end a client is told, so that it can show new ones. The default is
     /// thirty seconds.
     pub fn expiring(mut self, before: Duration) -> Self {

@@ -144,6 +144,7 @@ fn service(config: &Config, broker: Broker, threads: usize) -> Result<Service, U
             Duration::from_millis(config.keep_alive.heartbeat_ms),
             Duration::from_millis(config.keep_alive.timeout_ms),
         )
+        .presence_grace(Duration::from_millis(config.presence.grace_ms))
         .first_command(Duration::from_millis(config.auth.first_command_ms))
         .expiring(Duration::from_millis(config.auth.expiring_ms))
         .protect_metrics(config.auth.protect_metrics)

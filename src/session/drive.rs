@@ -12,11 +12,11 @@ use tokio::io::AsyncReadExt;
 use tokio::time::{Instant, timeout, timeout_at};
 
 use super::machine::{Ask, Machine, SessionOptions, Shown, Step, Waiting};
-use super::resume::{Resumable, Resumables};
+use super::resume::{Resumable, Resumables, Taken};
 use super::stream::Stream;
 use crate::broker::{ConnectionId, Form};
 use crate::fanout::headcount::Counted;
-use crate::fanout::{Asker, Goodbye, HandOver, Lease, Link, Mailbox, Terms, Transport, What};
+use crate::fanout::{Asker, Goodbye, HandOver, Keepsake, Lease, Link, Mailbox, Terms, Transport, What};
 use crate::gate::{Denied, Gate, Pass};
 use crate::limits::Meters;
 use crate::protocol::{CloseCode, Encoding, ErrorCode, Event, Filter, decode_json, decode_msgpack};
@@ -107,7 +107,8 @@ struct Session {
     options: Arc<SessionOptions>,
     deflate: Option<ws::Deflate>,
     resumables: Arc<Resumables>,
-    resumable: Resumable,
+    /// There until the session is dropped.
+    resumable: Option<Resumable>,
     /// Finished replies that have not been handed to the shard.
     out: Vec<u8>,
     /// Joins and leaves that the shard has been asked for. Wraps, as the shard's count does.
@@ -119,7 +120,8 @@ struct Session {
 
 impl Drop for Session {
     fn drop(&mut self) {
-        self.mailbox.post(&self.link, What::Gone);
+        let kept = self.resumable.take().map_or_else(|| Keepsake::new(()), Keepsake::new);
+        self.mailbox.post(&self.link, What::Gone(kept));
         if self.refusal.is_none() {
             self.machine.pass().disconnect();
         }
@@ -145,10 +147,11 @@ impl Session {
         let link = Arc::new(Link::new(id, form, transport));
         mailbox.post(&link, What::Open);
         let resumable = resumables.add(&link, &mailbox, pass.subject().cloned(), address);
+        let secret = resumable.secret;
         let machine = Machine::new(pass, meters, id, form, &options);
         let mut session = Session {
             machine,
-            resumable,
+            resumable: Some(resumable),
             link,
             mailbox,
             options,
@@ -161,7 +164,7 @@ impl Session {
             _counted: counted,
         };
         if session.refusal.is_none() {
-            session.welcome();
+            session.welcome(&secret.text());
             session.begin_lease();
         }
         session
@@ -181,12 +184,11 @@ impl Session {
         self.mailbox.post(&self.link, What::Lease(lease));
     }
 
-    fn welcome(&mut self) {
+    fn welcome(&mut self, resume: &str) {
         let connection = self.link.id.to_string();
-        let resume = self.resumable.secret.text();
         let event = Event::Welcome {
             connection: &connection,
-            resume: &resume,
+            resume,
             heartbeat_ms: self.options.heartbeat_ms,
             max_message_bytes: self.options.message_bytes_max as u64,
         };
@@ -352,16 +354,19 @@ impl Session {
 
     /// Takes the place of another connection, whose end is the other shard's to make.
     async fn resume(&mut self, asker: &Asker, secret: &str) {
-        let other =
-            self.resumables.find(secret, self.machine.pass().subject()).filter(|(link, _)| link.id != self.link.id);
-        let Some((link, mailbox)) = other else {
+        let found = self.resumables.find(secret, self.machine.pass().subject());
+        let Some((taken, mailbox)) = found.filter(|(taken, _)| taken.id() != self.link.id) else {
             let denied = Denied::new(ErrorCode::BadRequest, "no other connection has this secret any more");
             self.machine.deny(&denied, asker.id.as_ref(), asker.index, None, &mut self.out);
             return;
         };
         self.hand_over();
         self.asked = self.asked.wrapping_add(1);
-        mailbox.post(&link, What::HandOver(HandOver::new(&self.link, &self.mailbox)));
+        let hand_over = HandOver::new(&self.link, &self.mailbox);
+        match taken {
+            Taken::From(link) => mailbox.post(&link, What::HandOver(hand_over)),
+            Taken::Left(connection) => mailbox.post(&self.link, What::Reclaim(connection, hand_over)),
+        }
         self.until_done().await;
         self.machine.say(&Event::Resumed { id: asker.id.as_ref() }, &mut self.out);
     }
@@ -382,7 +387,9 @@ impl Session {
         self.link.hear(self.mailbox.tick());
         match renewed {
             Ok(renewed) => {
-                self.resumable.belong_to(renewed.pass.subject().cloned());
+                if let Some(resumable) = &self.resumable {
+                    resumable.belong_to(renewed.pass.subject().cloned());
+                }
                 self.machine.authenticated(renewed.pass, id.as_ref(), &mut self.out);
                 self.begin_lease();
                 if renewed.narrowed {

@@ -1,7 +1,7 @@
 //! Connections by their secrets, for those who take their place.
 
 use std::collections::HashMap;
-use std::net::IpAddr;
+use std::net::{IpAddr, Ipv6Addr};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 use std::time::{SystemTime, UNIX_EPOCH};
 
@@ -22,13 +22,24 @@ pub(crate) struct Resumables(Mutex<BySecret>);
 type BySecret = HashMap<Secret, Place, RandomState>;
 
 struct Place {
+    id: ConnectionId,
+    /// Gone if the connection was lost; then its members stay for a while.
     link: Weak<Link>,
     mailbox: Arc<Mailbox>,
     /// Who has it, and may take it from another connection.
     subject: Option<Arc<str>>,
-    address: Option<IpAddr>,
+    /// The client's, IPv4 mapped; unspecified where it is not known. Half the size of what it stands for.
+    address: Ipv6Addr,
     /// Since when it has been there, in milliseconds since 1970.
     since_ms: u64,
+}
+
+/// A place that may be taken.
+pub(super) enum Taken {
+    /// Of a connection that is there.
+    From(Arc<Link>),
+    /// Of one that was lost.
+    Left(ConnectionId),
 }
 
 /// A connection, as an operator is shown it.
@@ -42,7 +53,7 @@ pub(crate) struct Connected {
     pub(crate) since_ms: u64,
 }
 
-/// A connection that can be found by its secret for as long as this lives.
+/// A connection, or what it leaves behind, can be found by its secret for as long as this lives.
 pub(super) struct Resumable {
     pub(super) secret: Secret,
     all: Arc<Resumables>,
@@ -75,6 +86,16 @@ impl Secret {
     }
 }
 
+impl Taken {
+    /// Whose it was.
+    pub(super) fn id(&self) -> ConnectionId {
+        match self {
+            Taken::From(link) => link.id,
+            Taken::Left(connection) => *connection,
+        }
+    }
+}
+
 impl Resumables {
     /// Makes a secret for a connection.
     pub(super) fn add(
@@ -87,16 +108,23 @@ impl Resumables {
         let secret = Secret::new();
         let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
         let since_ms = u64::try_from(since.as_millis()).unwrap_or(u64::MAX);
-        let place = Place { link: Arc::downgrade(link), mailbox: Arc::clone(mailbox), subject, address, since_ms };
+        let address = match address {
+            Some(IpAddr::V4(address)) => address.to_ipv6_mapped(),
+            Some(IpAddr::V6(address)) => address,
+            None => Ipv6Addr::UNSPECIFIED,
+        };
+        let (link, mailbox) = (Arc::clone(link), Arc::clone(mailbox));
+        let place = Place { id: link.id, link: Arc::downgrade(&link), mailbox, subject, address, since_ms };
         self.lock().insert(secret, place);
         Resumable { secret, all: Arc::clone(self) }
     }
 
-    /// The connection that was told this, if it is still there and `subject` has it.
-    pub(super) fn find(&self, text: &str, subject: Option<&Arc<str>>) -> Option<(Arc<Link>, Arc<Mailbox>)> {
+    /// The place of the connection that was told this, if `subject` has it; and where it is served.
+    pub(super) fn find(&self, text: &str, subject: Option<&Arc<str>>) -> Option<(Taken, Arc<Mailbox>)> {
         let all = self.lock();
         let place = all.get(&Secret::parse(text)?).filter(|place| place.subject.as_ref() == subject)?;
-        Some((place.link.upgrade()?, Arc::clone(&place.mailbox)))
+        let taken = place.link.upgrade().map_or(Taken::Left(place.id), Taken::From);
+        Some((taken, Arc::clone(&place.mailbox)))
     }
 
     /// All connections, in no order.
@@ -104,8 +132,11 @@ impl Resumables {
         let all = self.lock();
         let connected = all.values().filter_map(|place| {
             let Place { subject, address, since_ms, .. } = place;
-            let id = place.link.upgrade()?.id;
-            Some(Connected { id, address: *address, subject: subject.clone(), since_ms: *since_ms })
+            if place.link.strong_count() == 0 {
+                return None;
+            }
+            let address = (*address != Ipv6Addr::UNSPECIFIED).then(|| IpAddr::V6(*address).to_canonical());
+            Some(Connected { id: place.id, address, subject: subject.clone(), since_ms: *since_ms })
         });
         connected.collect()
     }
@@ -115,8 +146,8 @@ impl Resumables {
         let Some(id) = Epoch::parse(connection).map(|number| ConnectionId(number.0)) else { return false };
         let found = {
             let all = self.lock();
-            let mut places = all.values().filter_map(|place| Some((place.link.upgrade()?, &place.mailbox)));
-            places.find(|(link, _)| link.id == id).map(|(link, mailbox)| (link, Arc::clone(mailbox)))
+            let place = all.values().find(|place| place.id == id);
+            place.and_then(|place| Some((place.link.upgrade()?, Arc::clone(&place.mailbox))))
         };
         let Some((link, mailbox)) = found else { return false };
         let goodbye = Some(Goodbye { reconnect_ms: None });

@@ -159,3 +159,27 @@ fn a_place_is_taken_once_and_by_those_who_know_its_secret() {
         assert!(std::time::Instant::now() < deadline, "its predecessor never ends");
     }
 }
+
+#[test]
+fn the_place_of_a_connection_that_was_lost_can_be_taken_for_a_while() {
+    let server = Server::with(&[("server.threads", "2"), ("presence.grace_ms", "60000")]);
+    let mut ana = Client::json(&server);
+    join(&mut ana, "room", &json!("ana"));
+    let mut old = Client::json(&server);
+    join(&mut old, "room", &json!("bob"));
+    assert_eq!(ana.recv()["joined"][0]["member"], "bob");
+    let (name, secret) = (connection(&old), old.welcome["resume"].clone());
+    drop(old);
+    // Whether the server has seen its end or not comes to the same.
+    let mut new = Client::json(&server);
+    new.send(json!({"type": "resume", "id": 9, "resume": secret}));
+    new.expect(json!({"type": "resumed", "id": 9}));
+    let presence = join(&mut new, "room", &json!("bob"));
+    let names: Vec<_> =
+        presence["members"].as_array().expect("a list").iter().map(|m| m["connection"].clone()).collect();
+    assert!(names.contains(&name) && names.len() == 2, "{presence}");
+    ana.expect_quiet();
+    // Who leaves in good order is gone at once, whatever the grace.
+    new.close();
+    assert_eq!(ana.recv()["left"], json!([{"connection": name}]));
+}

@@ -1,5 +1,6 @@
 //! Joins, leaves, patterns, and the life of topics.
 
+use super::super::Keepsake;
 use super::super::mail::Terms;
 use super::*;
 
@@ -137,7 +138,7 @@ fn the_last_one_to_leave_lets_go_of_the_topic() {
     rig.unsubscribe(&peers[0], "b.>");
     rig.broker.registry().sweep(10);
     assert_eq!(rig.broker.registry().get("a").map(|topic| topic.subscribers()), Some(1));
-    rig.post(&peers[1], What::Gone);
+    rig.post(&peers[1], What::Gone(Keepsake::new(())));
     rig.broker.registry().sweep(20);
     rig.turn();
     assert_eq!(rig.broker.registry().topics(), 0);
@@ -186,7 +187,7 @@ fn who_joins_while_the_last_one_leaves_a_dirty_topic_misses_nothing() {
     rig.mailbox.post(&first.link, What::Lane(Vec::new()));
     rig.shard.touch(first.link.slot());
     assert!(rig.publish_as("a", "1", None));
-    rig.mailbox.post(&first.link, What::Gone);
+    rig.mailbox.post(&first.link, What::Gone(Keepsake::new(())));
     rig.mailbox.post(&second.link, What::Join(Filter::parse("a").expect("a name"), Terms::default(), asker(1)));
     rig.turn();
     rig.publish("a", "2");
@@ -204,9 +205,9 @@ fn a_shard_begun_anew_knows_nothing_of_the_connections_before() {
     let Rig { broker, shard, mailbox, .. } = rig;
     drop(shard);
     let shard = Shard::new(broker.clone(), Arc::clone(&mailbox), options());
-    let mut rig = Rig { broker, shard, mailbox, peers: 1 };
+    let mut rig = Rig { broker, shard, mailbox, peers: 1, now_ms: Arc::default() };
     rig.mailbox.post(&old.link, What::Lane(b"for somebody else".to_vec()));
-    rig.mailbox.post(&old.link, What::Gone);
+    rig.mailbox.post(&old.link, What::Gone(Keepsake::new(())));
     let mut new = rig.connect(FAST);
     rig.subscribe(&new, "a");
     rig.publish("a", "1");

@@ -12,7 +12,7 @@ mod slow;
 
 use std::collections::VecDeque;
 use std::sync::Arc;
-use std::sync::atomic::Ordering;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::task::{Context, Poll, Waker};
 
 use serde_json::Value;
@@ -32,6 +32,8 @@ struct Rig {
     shard: Shard,
     mailbox: Arc<Mailbox>,
     peers: u64,
+    /// The broker's clock.
+    now_ms: Arc<AtomicU64>,
 }
 
 /// A connection, seen from the other end of the wire.
@@ -54,7 +56,7 @@ impl Rig {
 
     /// With topics that have a policy of their own.
     fn with_rules(history: History, options: ShardOptions, rules: &[(&str, Overflow)]) -> Self {
-        let now_ms = Arc::default();
+        let now_ms = Arc::<AtomicU64>::default();
         let builder = rules.iter().fold(Broker::builder(), |builder, &(pattern, overflow)| {
             let pattern = TopicFilter::parse(pattern).expect("a name or pattern");
             builder.topic_rule(TopicRule { history, overflow, ..TopicRule::new(pattern) })
@@ -63,7 +65,7 @@ impl Rig {
         let mailbox = Arc::new(Mailbox::new());
         mailbox.served().store(true, Ordering::SeqCst);
         let shard = Shard::new(broker.clone(), Arc::clone(&mailbox), options);
-        Rig { broker, shard, mailbox, peers: 0 }
+        Rig { broker, shard, mailbox, peers: 0, now_ms }
     }
 
     fn connect(&mut self, capacity: usize) -> Peer {
@@ -84,6 +86,12 @@ impl Rig {
         const TURNS_MAX: usize = 10_000;
         let turns = (0..TURNS_MAX).take_while(|_| self.shard.turn() == Turn::Again).count();
         assert!(turns < TURNS_MAX, "the shard never comes to rest");
+    }
+
+    /// So many milliseconds go by.
+    fn pass(&mut self, ms: u64) {
+        self.now_ms.fetch_add(ms, Ordering::Relaxed);
+        self.turn();
     }
 
     fn post(&mut self, peer: &Peer, what: What) {

@@ -4,6 +4,7 @@ use std::collections::HashMap;
 
 use proptest::prelude::*;
 
+use super::super::Keepsake;
 use super::*;
 use crate::protocol::Since;
 use crate::ws::Window;
@@ -139,7 +140,7 @@ proptest! {
             }
         }
         for (peer, _) in &peers {
-            rig.post(peer, What::Gone);
+            rig.post(peer, What::Gone(Keepsake::new(())));
         }
         prop_assert!(rig.shard.conns.is_empty());
         rig.broker.registry().sweep(u64::MAX);

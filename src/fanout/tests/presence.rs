@@ -1,13 +1,15 @@
 //! Members, and what they are told of one another.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
 use serde_json::{Value, json};
 
+use super::super::Keepsake;
 use super::super::mail::{HandOver, Terms, What};
 use super::{FAST, Peer, Rig, ShardOptions, asker};
 use crate::broker::{History, Introduction};
-use crate::protocol::{Data, Filter};
+use crate::protocol::{CloseCode, Data, Filter};
 
 /// What a client knows of who is there, as it has been told.
 #[derive(Default)]
@@ -49,13 +51,23 @@ impl Known {
     }
 }
 
+/// Without a grace, but for where it is asked for.
 fn rig(options: ShardOptions) -> Rig {
-    Rig::new(History::default(), options)
+    Rig::new(History::default(), ShardOptions { presence_grace_ms: 0, ..options })
+}
+
+fn forgiving_rig() -> Rig {
+    Rig::new(History::default(), ShardOptions { presence_grace_ms: 1_000, ..ShardOptions::default() })
 }
 
 fn join(rig: &mut Rig, peer: &Peer, says: &str) {
+    join_as(rig, peer, None, says);
+}
+
+fn join_as(rig: &mut Rig, peer: &Peer, subject: Option<&str>, says: &str) {
     let member = Data::try_from(json!(says).to_string().as_str()).expect("JSON");
-    let terms = Terms { member: Some(Introduction { subject: None, member: Some(member) }), ..Terms::default() };
+    let introduction = Introduction { subject: subject.map(Into::into), member: Some(member) };
+    let terms = Terms { member: Some(introduction), ..Terms::default() };
     rig.post(peer, What::Join(Filter::parse("room").expect("a name"), terms, asker(1)));
 }
 
@@ -82,7 +94,7 @@ fn members_are_told_who_is_there_who_comes_and_who_goes() {
     assert_eq!(bob_knows.names().len(), 2);
     ana_knows.take(told(&mut ana));
     assert_eq!(ana_knows.members, bob_knows.members);
-    rig.post(&bob, What::Gone);
+    rig.post(&bob, What::Gone(Keepsake::new(())));
     ana_knows.take(told(&mut ana));
     assert_eq!(ana_knows.names(), ["ana"]);
     rig.unsubscribe(&ana, "room");
@@ -182,7 +194,7 @@ fn the_changes_of_a_crowd_are_told_as_time_goes_by() {
     knows.take(told(&mut ana));
     assert_eq!(knows.members.len(), 301);
     for peer in &crowd {
-        rig.post(peer, What::Gone);
+        rig.post(peer, What::Gone(Keepsake::new(())));
     }
     assert!(topic.presence().gather(1 << 41));
     topic.announce();
@@ -234,13 +246,13 @@ fn whoever_takes_anothers_place_stays_a_member_unseen_by_the_others() {
     assert_eq!(new.link.done(), done + 1);
     old.take();
     assert_eq!(old.closed, Some(4409));
-    rig.post(&old, What::Gone);
+    rig.post(&old, What::Gone(Keepsake::new(())));
     // It says the same of itself again: nothing has changed.
     join(&mut rig, &new, "bob");
     new.expect("subscribed");
     assert_eq!(new.expect("presence")["members"].as_array().map(Vec::len), Some(2));
     ana.expect_nothing();
-    rig.post(&new, What::Gone);
+    rig.post(&new, What::Gone(Keepsake::new(())));
     knows.take(told(&mut ana));
     assert_eq!(knows.names(), ["ana"]);
 }
@@ -253,10 +265,10 @@ fn what_is_inherited_ends_with_its_heir() {
     knows.take(told(&mut ana));
     let new = rig.connect(FAST);
     take_over(&mut rig, &old, &new);
-    rig.post(&old, What::Gone);
+    rig.post(&old, What::Gone(Keepsake::new(())));
     ana.expect_nothing();
     // It never subscribed.
-    rig.post(&new, What::Gone);
+    rig.post(&new, What::Gone(Keepsake::new(())));
     knows.take(told(&mut ana));
     assert_eq!(knows.names(), ["ana"]);
 }
@@ -265,7 +277,7 @@ fn what_is_inherited_ends_with_its_heir() {
 fn an_heir_of_nobody_is_told_so() {
     let mut rig = rig(ShardOptions::default());
     let gone = rig.connect(FAST);
-    rig.post(&gone, What::Gone);
+    rig.post(&gone, What::Gone(Keepsake::new(())));
     let new = rig.connect(FAST);
     let done = new.link.done();
     take_over(&mut rig, &gone, &new);
@@ -277,4 +289,96 @@ fn an_heir_of_nobody_is_told_so() {
     take_over(&mut rig, &bob, &ana);
     knows.take(told(&mut ana));
     assert_eq!(knows.names(), ["ana"]);
+}
+
+#[test]
+fn who_is_lost_stays_for_a_grace() {
+    let mut rig = forgiving_rig();
+    let (mut ana, mut knows) = member(&mut rig, "ana");
+    let (bob, _) = member(&mut rig, "bob");
+    rig.post(&bob, What::Gone(Keepsake::new(())));
+    rig.pass(999);
+    knows.take(told(&mut ana));
+    assert_eq!(knows.names().len(), 2);
+    rig.pass(1);
+    knows.take(told(&mut ana));
+    assert_eq!(knows.names(), ["ana"]);
+    assert_eq!(rig.shard.due_ms(), None);
+}
+
+#[test]
+fn who_says_farewell_is_gone_at_once() {
+    for (code, stays) in [(CloseCode::NORMAL, false), (CloseCode::GOING_AWAY, true), (CloseCode::FORBIDDEN, false)] {
+        let mut rig = forgiving_rig();
+        let (mut ana, mut knows) = member(&mut rig, "ana");
+        let (bob, _) = member(&mut rig, "bob");
+        rig.post(&bob, What::Close { code, reason: "", goodbye: None });
+        rig.post(&bob, What::Gone(Keepsake::new(())));
+        knows.take(told(&mut ana));
+        assert_eq!(knows.names().len(), if stays { 2 } else { 1 }, "{code:?}");
+    }
+}
+
+#[test]
+fn who_comes_back_as_the_same_subject_takes_its_own_place_in_one_version() {
+    let mut rig = forgiving_rig();
+    let (mut ana, mut knows) = member(&mut rig, "ana");
+    let other = rig.connect(FAST);
+    join_as(&mut rig, &other, Some("bob"), "bob");
+    let old = rig.connect(FAST);
+    join_as(&mut rig, &old, Some("bob"), "bob's other window");
+    rig.post(&old, What::Gone(Keepsake::new(())));
+    knows.take(told(&mut ana));
+    let before = knows.version.expect("a version");
+    let new = rig.connect(FAST);
+    join_as(&mut rig, &new, Some("bob"), "bob, loaded again");
+    let diff = ana.expect("presence_diff");
+    assert_eq!(diff["left"], json!([{"connection": old.link.id.to_string()}]));
+    assert_eq!(diff["joined"][0]["connection"], new.link.id.to_string());
+    knows.take([diff]);
+    assert_eq!(knows.version, Some(before + 1));
+    // The end of the grace changes nothing any more, and those who are there are nobody's to replace.
+    rig.pass(1_000);
+    ana.expect_nothing();
+    assert_eq!(knows.names().len(), 3);
+}
+
+#[test]
+fn the_place_of_a_lost_connection_can_be_taken_by_its_secret_unseen() {
+    let mut rig = forgiving_rig();
+    let (mut ana, _) = member(&mut rig, "ana");
+    let (bob, _) = member(&mut rig, "bob");
+    ana.expect("presence_diff");
+    let secret = Arc::new(());
+    rig.post(&bob, What::Gone(Keepsake::new(Arc::clone(&secret))));
+    let mut new = rig.connect(FAST);
+    rig.post(&new, What::Reclaim(bob.link.id, HandOver::new(&new.link, &rig.mailbox)));
+    assert_eq!(Arc::strong_count(&secret), 1, "it can be taken once");
+    join(&mut rig, &new, "bob");
+    new.expect("subscribed");
+    let mut knows = Known::default();
+    knows.take([new.expect("presence")]);
+    assert_eq!(knows.names().len(), 2);
+    rig.pass(5_000);
+    ana.expect_nothing();
+    rig.unsubscribe(&new, "room");
+    assert_eq!(ana.expect("presence_diff")["left"], json!([{"connection": bob.link.id.to_string()}]));
+}
+
+#[test]
+fn a_place_whose_grace_has_passed_is_nobodys() {
+    let mut rig = forgiving_rig();
+    let (bob, _) = member(&mut rig, "bob");
+    let secret = Arc::new(());
+    rig.post(&bob, What::Gone(Keepsake::new(Arc::clone(&secret))));
+    rig.pass(1_000);
+    assert_eq!(Arc::strong_count(&secret), 1);
+    let new = rig.connect(FAST);
+    rig.post(&new, What::Reclaim(bob.link.id, HandOver::new(&new.link, &rig.mailbox)));
+    // The bell has rung for what the shard has posted to itself.
+    rig.turn();
+    assert_eq!(new.link.done(), 1, "it is told, and waits for nothing");
+    join(&mut rig, &new, "bob");
+    let (_, knows) = member(&mut rig, "eve");
+    assert_eq!(knows.members.keys().filter(|name| **name == bob.link.id.to_string()).count(), 0);
 }

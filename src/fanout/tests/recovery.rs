@@ -2,6 +2,7 @@
 
 use serde_json::{Value, json};
 
+use super::super::Keepsake;
 use super::super::mail::{Start, What};
 use super::{FAST, Peer, Rig, ShardOptions, asker, terms};
 use crate::broker::History;
@@ -55,7 +56,7 @@ fn all_that_was_missed_follows_and_then_what_comes() {
         let before = rig.broker.registry().get("a").expect("it exists").ring().newest().0;
         publish(&mut rig, "a", 3);
         assert_eq!(offsets(&mut rig, &mut peer), (5..=before + 3).collect::<Vec<_>>());
-        rig.post(&peer, What::Gone);
+        rig.post(&peer, What::Gone(Keepsake::new(())));
     }
 }
 

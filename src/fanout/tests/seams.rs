@@ -5,6 +5,7 @@ use std::ops::ControlFlow;
 
 use serde_json::json;
 
+use super::super::Keepsake;
 use super::super::mail::{HandOver, Start, Terms, What};
 use super::super::stats::Totals;
 use super::{FAST, Peer, Rig, ShardOptions, asker, terms};
@@ -170,15 +171,15 @@ fn who_inherits_and_is_gone_leaves_no_member_behind() {
         let over = |to: &Peer, rig: &Rig| What::HandOver(HandOver::new(&to.link, &rig.mailbox));
         rig.mailbox.post(&a.link, over(&b, &rig));
         match ends {
-            "gone" => rig.mailbox.post(&b.link, What::Gone),
+            "gone" => rig.mailbox.post(&b.link, What::Gone(Keepsake::new(()))),
             "closed" => rig.mailbox.post(&b.link, What::Close { code: CloseCode::NORMAL, reason: "", goodbye: None }),
             _ => rig.mailbox.post(&b.link, over(&a, &rig)),
         }
         for _ in 0..3 {
             rig.turn();
         }
-        rig.post(&a, What::Gone);
-        rig.post(&b, What::Gone);
+        rig.post(&a, What::Gone(Keepsake::new(())));
+        rig.post(&b, What::Gone(Keepsake::new(())));
         let count = rig.broker.registry().get("room").expect("it is followed").presence().snapshot().count;
         assert_eq!(count, 0, "{ends}");
     }

@@ -1,5 +1,6 @@
 //! What a connection gets that reads as fast as it is written to.
 
+use super::super::Keepsake;
 use super::*;
 use crate::fanout::mail::Goodbye;
 use crate::protocol::CloseCode;
@@ -233,7 +234,7 @@ fn the_figures_add_up_and_go_back_to_zero() {
     let now = totals(&rig);
     assert_eq!((now.connections, now.subscriptions, now.delivered), (3, 6, 3));
     for peer in &peers {
-        rig.post(peer, What::Gone);
+        rig.post(peer, What::Gone(Keepsake::new(())));
     }
     let now = totals(&rig);
     assert_eq!((now.connections, now.subscriptions, now.stalled), (0, 0, 0));

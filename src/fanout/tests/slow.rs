@@ -1,5 +1,6 @@
 //! What a connection gets whose socket does not take all there is, and what it costs the others.
 
+use super::super::Keepsake;
 use super::*;
 
 #[test]
@@ -155,7 +156,7 @@ fn a_broken_socket_takes_nothing_with_it() {
     rig.post(&broken, What::Writable);
     rig.publish("a", "2");
     assert!(broken.link.is_broken());
-    rig.post(&broken, What::Gone);
+    rig.post(&broken, What::Gone(Keepsake::new(())));
     assert_eq!(other.offsets().len(), 2);
     assert_eq!(rig.shard.conns.len(), 1);
 }
