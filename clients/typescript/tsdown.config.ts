@@ -1,13 +1,20 @@
-import { defineConfig } from 'tsdown';
+import { defineConfig, type UserConfig } from 'tsdown';
 
-const config: ReturnType<typeof defineConfig> = defineConfig({
-  entry: ['src/index.ts', 'src/msgpack.ts', 'src/react.ts'],
+const entries = ['index', 'fallback', 'msgpack', 'react', 'shared', 'worker'];
+const common: UserConfig = {
   format: ['esm', 'cjs'],
-  dts: true,
   target: 'es2022',
   platform: 'neutral',
   fixedExtension: false,
-  clean: true,
-});
+  clean: false,
+  checks: { pluginTimings: false },
+};
 
-export default config;
+const config: UserConfig[] = [
+  // Each entry is a file of its own, which a page can load as it is.
+  ...entries.map((name) => ({ ...common, entry: [`src/${name}.ts`], dts: false })),
+  // Types that several of them have are the same ones.
+  { ...common, entry: entries.map((name) => `src/${name}.ts`), outDir: 'dist/types', dts: { emitDtsOnly: true } },
+];
+
+export default defineConfig(config) as UserConfig[];

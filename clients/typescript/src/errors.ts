@@ -27,8 +27,16 @@ export type ServerErrorCode =
  * - `token`: the token provider failed
  * - `garbage`: the server sent what is no event
  * - `unusable`: this runtime has no WebSocket and none was given, or it does not take the address
+ * - `unsupported`: it takes a WebSocket, and there is an event stream only (`fanfare-client/fallback`)
  */
-export type ClientErrorCode = 'queue_full' | 'disconnected' | 'closed' | 'token' | 'garbage' | 'unusable';
+export type ClientErrorCode =
+  | 'queue_full'
+  | 'disconnected'
+  | 'closed'
+  | 'token'
+  | 'garbage'
+  | 'unusable'
+  | 'unsupported';
 
 /** A command that was refused, or a connection that failed. */
 export class FanfareError extends Error {

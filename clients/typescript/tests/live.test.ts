@@ -9,6 +9,7 @@ import { type Client, type ClientOptions, createClient, type SocketConstructor }
 import { msgpack } from '../src/msgpack.ts';
 import { binary, type Fanfare, network, serve } from './support/fanfare.ts';
 import { hear, show } from './support/setup.ts';
+import { until } from './support/until.ts';
 
 const cleanups: (() => unknown)[] = [];
 afterEach(async () => {
@@ -29,13 +30,6 @@ const connected = (url: string, options: ClientOptions = {}): Client => {
   });
   cleanups.push(() => client.close());
   return client;
-};
-
-const until = async (what: string, condition: () => boolean): Promise<void> => {
-  for (let waited = 0; !condition(); waited += 5) {
-    if (waited > 15_000) throw new Error(`waited for ${what}`);
-    await new Promise((resolve) => setTimeout(resolve, 5));
-  }
 };
 
 describe.skipIf(binary === undefined)('with the real server', () => {

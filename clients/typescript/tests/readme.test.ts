@@ -29,8 +29,15 @@ test('each option of the client is in the README, and so is each code', () => {
   const codes = [...(read('src/errors.ts').match(/ClientErrorCode =.*?;/s)?.[0] ?? '').matchAll(/'(\w+)'/g)].map(
     ([, code = '']) => code,
   );
-  expect(codes).toHaveLength(6);
-  for (const name of [...options, ...more, ...codes]) expect(readme, name).toContain(`\`${name}\``);
+  expect(codes).toHaveLength(7);
+  const others = [
+    ...names('src/fallback.ts', 'interface FallbackOptions {', /readonly (\w+)\??:/g).filter((name) =>
+      name.endsWith('Ms'),
+    ),
+    ...names('src/worker.ts', 'interface ShareOptions {', /readonly (\w+)\??:/g),
+  ];
+  expect(others).toHaveLength(4);
+  for (const name of [...options, ...more, ...codes, ...others]) expect(readme, name).toContain(`\`${name}\``);
 });
 
 test.skipIf(binary === undefined)('the examples do what they say', async () => {

@@ -1,0 +1,6 @@
+/** The SharedWorker that holds the connection of all tabs. */
+
+import { createClient } from 'fanfare-client';
+import { shareClient } from 'fanfare-client/worker';
+
+shareClient(createClient('/ws'));

@@ -1,0 +1,7 @@
+/** A page that may have no WebSocket. */
+
+import { withFallback } from './fallback.js';
+import { createClient } from './index.js';
+import { follow, given } from './seen.js';
+
+follow(createClient(given('url'), { WebSocket: withFallback(), delayMsMin: 20, delayMsMax: 100 }), 'a');
