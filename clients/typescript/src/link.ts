@@ -218,16 +218,18 @@ export const createLink = (address: string | URL, options: LinkOptions, hooks: L
     });
     socket.onmessage = now(({ data }: { data: string | ArrayBuffer }) => {
       heard = true;
-      let event: ServerEvent | undefined;
+      const broken = now(() => {
+        end(ABNORMAL, 'garbage');
+        hooks.error(new FanfareError('garbage', 'garbage'));
+      });
       try {
-        event = encoding.decode(data) as ServerEvent;
+        const event = encoding.decode(data) as ServerEvent;
+        if (!event.type) throw event;
+        take(event);
       } catch {
-        // Said below.
+        // What it was is unknown, and it may have been a message: positions recover it.
+        broken(0);
       }
-      if (event?.type) return take(event);
-      // What it was is unknown, and it may have been a message: positions recover it.
-      end(ABNORMAL, 'garbage');
-      hooks.error(new FanfareError('garbage', 'garbage'));
     });
     socket.onclose = now(({ code, reason }: { code: number; reason: string }) => end(code, reason));
     // A close event follows. `ws` throws errors that nobody listens to.

@@ -9,7 +9,7 @@ import { WebSocket } from 'ws';
 
 import { type Client, createClient, type Position, type SocketConstructor } from '../src/index.ts';
 import { launch, type Seen, site } from './support/chromium.ts';
-import { binary, type Fanfare, network, serve } from './support/fanfare.ts';
+import { binary, type Fanfare, network, serve, spoiler } from './support/fanfare.ts';
 
 let browser: Browser;
 const cleanups: (() => unknown)[] = [];
@@ -113,6 +113,21 @@ describe.skipIf(binary === undefined)('in Chromium', () => {
     },
     60_000,
   );
+
+  test('compression that a middlebox spoils is done without, and no message is lost', async () => {
+    const server = await started();
+    const spoiled = await network(server.port, spoiler);
+    cleanups.push(spoiled.close);
+    const open = await pages();
+    const publisher = publisherTo(server);
+    const page = await open('follow', spoiled.url);
+    const published: Position[] = [];
+    for (let data = 1; data <= 5; data++) published.push(await publisher.publish('a', `${data}`.repeat(1000)));
+    await caughtUp(page, published.at(-1) as Position);
+    const seen = await seenBy(page);
+    expect(seen.heard.map(({ offset }) => offset)).toEqual([1, 2, 3, 4, 5]);
+    expect(seen.states.filter((state) => state === 'waiting').length).toBeGreaterThan(0);
+  });
 
   test('tabs share one connection, and one that closes or crashes is missed', async () => {
     const server = await started();

@@ -11,6 +11,7 @@ import { type ClientOptions, createClient, type FanfareError, type SocketConstru
 import { msgpack } from '../src/msgpack.ts';
 import { createEventReader } from '../src/sse.ts';
 import { createUnechoed } from '../src/unechoed.ts';
+import { blocked, Silent } from './support/blocked.ts';
 import { binary, network, serve } from './support/fanfare.ts';
 import { hear, show } from './support/setup.ts';
 import { until } from './support/until.ts';
@@ -19,24 +20,6 @@ const cleanups: (() => unknown)[] = [];
 afterEach(async () => {
   for (const cleanup of cleanups.splice(0).reverse()) await cleanup();
 });
-
-class Silent {
-  binaryType = '';
-  onopen = null;
-  onmessage = null;
-  onclose: ((event: never) => void) | null = null;
-  onerror = null;
-  send(): void {}
-  close(): void {}
-}
-
-/** A proxy answers the handshake with an error page. */
-const blocked = class extends Silent {
-  constructor() {
-    super();
-    queueMicrotask(() => this.onclose?.({ code: 1006, reason: '' } as never));
-  }
-} as SocketConstructor;
 
 const started = async (...more: string[]) => {
   const server = await serve(0, ...more);

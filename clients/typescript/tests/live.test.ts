@@ -2,12 +2,19 @@
  * Against the real server: `FANFARE=target/debug/fanfare`. Each test has a server of its own.
  */
 
+import { execFileSync } from 'node:child_process';
+import { mkdtempSync, rmSync, writeFileSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+
 import { afterEach, describe, expect, test } from 'vitest';
 import { WebSocket } from 'ws';
 
+import { withFallback } from '../src/fallback.ts';
 import { type Client, type ClientOptions, createClient, type SocketConstructor } from '../src/index.ts';
 import { msgpack } from '../src/msgpack.ts';
-import { binary, type Fanfare, network, serve } from './support/fanfare.ts';
+import { blocked } from './support/blocked.ts';
+import { binary, type Fanfare, network, serve, spoiler } from './support/fanfare.ts';
 import { hear, show } from './support/setup.ts';
 import { until } from './support/until.ts';
 
@@ -164,6 +171,62 @@ describe.skipIf(binary === undefined)('with the real server', () => {
     await until('everything', () => heard.length >= 200);
     const data = heard.map((each) => Number(each.split('=')[1]));
     expect(data.toSorted((a, b) => a - b)).toEqual(Array.from({ length: 200 }, (_, at) => at + 1));
+  });
+
+  test('compression that a middlebox spoils is done without, and no message is lost', async () => {
+    const server = await started();
+    const between = await network(server.port, spoiler);
+    cleanups.push(between.close);
+    const [client, publisher] = [connected(between.url), connected(server.url)];
+    const codes: number[] = [];
+    client.on('state', (state) => state.status === 'waiting' && codes.push(state.code));
+    const { heard, ready } = hear(client, 'a');
+    await ready;
+    for (let data = 1; data <= 5; data++) await publisher.publish('a', `${data}`.repeat(1000));
+    await until('everything', () => heard.length === 5);
+    // Once might be chance.
+    expect(codes).toEqual([1006, 1006]);
+    expect(heard.map((each) => each.slice(0, 6))).toEqual(['a:1="1', 'a:2="2', 'a:3="3', 'a:4="4', 'a:5="5']);
+  });
+
+  test.each([
+    ['a WebSocket', {}],
+    ['an event stream', { WebSocket: withFallback({ WebSocket: blocked }) }],
+  ] as const)('a token that expires over %s is renewed, and no message is lost', async (over, options) => {
+    const folder = mkdtempSync(join(tmpdir(), 'fanfare-'));
+    cleanups.push(() => rmSync(folder, { recursive: true }));
+    const config = join(folder, 'fanfare.toml');
+    writeFileSync(config, '[auth]\nsecrets = ["a secret of thirty-two bytes or more"]\nleeway_ms = 0\n');
+    const rights = ['--subject', 'ana', '--subscribe', '>', '--publish', '>'];
+    const token = (seconds: number): string =>
+      execFileSync(binary as string, ['token', '--config', config, ...rights, '--seconds', `${seconds}`], {
+        encoding: 'utf8',
+      }).trim();
+    const server = await started(0, '--config', config);
+    const reasons: string[] = [];
+    const client = connected(server.url, {
+      ...options,
+      token(reason) {
+        reasons.push(reason);
+        return token(reasons.length === 1 ? 2 : 60);
+      },
+    });
+    const publisher = connected(server.url, { token: token(60) });
+    const states: string[] = [];
+    client.on('state', ({ status }) => states.push(status));
+    const { heard, ready } = hear(client, 'a');
+    await ready;
+    const began = performance.now();
+    let published = 0;
+    while (performance.now() - began < 3500) {
+      await publisher.publish('a', ++published);
+      await new Promise((resolve) => setTimeout(resolve, 20));
+    }
+    await until('everything', () => heard.length === published);
+    expect(heard).toEqual(Array.from({ length: published }, (_, at) => `a:${at + 1}=${at + 1}`));
+    // Before it expires, or once it has.
+    expect(reasons).toEqual(['connect', over === 'a WebSocket' ? 'expiring' : 'refused']);
+    expect(states.includes('waiting')).toBe(over !== 'a WebSocket');
   });
 
   test('a restarted server begins anew: a gap says so, and a member is a member again', async () => {

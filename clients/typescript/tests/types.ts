@@ -4,8 +4,11 @@
  */
 
 import { type Client, createClient, type FanfareError, type Gap, type Message } from 'fanfare-client';
+import { withFallback } from 'fanfare-client/fallback';
 import { msgpack } from 'fanfare-client/msgpack';
 import { type useConnection, useTopic } from 'fanfare-client/react';
+import { withSharedWorker } from 'fanfare-client/shared';
+import { shareClient } from 'fanfare-client/worker';
 
 interface Topics {
   'prices.btc': { bid: number };
@@ -72,4 +75,24 @@ export const others = (): void => {
   // @ts-expect-error
   useTopic(typed, 'prices.eth');
   same<ReturnType<typeof useConnection>, Client['state']>(true);
+};
+
+export const transports = (): void => {
+  createClient('/ws', { WebSocket: withFallback({ encoding: msgpack, headStartMs: 100 }) });
+  // THROWS: it is called for each connection.
+  // @ts-expect-error
+  withSharedWorker(new SharedWorker('worker.js'));
+  const shared = createClient<Topics>(
+    '/ws',
+    withSharedWorker(() => new SharedWorker('worker.js'), { pendingMax: 10 }),
+  );
+  same<typeof shared, Client<Topics>>(true);
+  shareClient(untyped, { beatMs: 100 });
+  shareClient((token) => createClient('/ws', { token }));
+  // THROWS: no such option.
+  // @ts-expect-error
+  withFallback({ headStart: 100 });
+  // THROWS: a worker has a client, or makes one.
+  // @ts-expect-error
+  shareClient('/ws');
 };

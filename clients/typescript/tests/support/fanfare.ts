@@ -3,6 +3,7 @@
 import { type ChildProcess, spawn } from 'node:child_process';
 import { once } from 'node:events';
 import { type AddressInfo, connect, createServer, type Socket } from 'node:net';
+import { Transform } from 'node:stream';
 
 /** The binary, as `FANFARE` names it. */
 export const binary: string | undefined = process.env['FANFARE'];
@@ -38,7 +39,41 @@ export interface Network {
   close(): void;
 }
 
-export const network = async (to: number): Promise<Network> => {
+/**
+ * A middlebox that spoils what is compressed: it turns the last byte of each message from the server that has the
+ * bit of RFC 7692. Everything else passes.
+ */
+export const spoiler = (): Transform => {
+  let rest: Buffer = Buffer.alloc(0);
+  let upgraded = false;
+  return new Transform({
+    transform(chunk: Buffer, _, done) {
+      rest = Buffer.concat([rest, chunk]);
+      if (!upgraded) {
+        const end = rest.indexOf('\r\n\r\n');
+        if (end < 0) return done();
+        upgraded = true;
+        this.push(rest.subarray(0, end + 4));
+        rest = rest.subarray(end + 4);
+      }
+      while (rest.length >= 2) {
+        const [first = 0, short = 0] = rest;
+        const head = short === 126 ? 4 : short === 127 ? 10 : 2;
+        if (rest.length < head) break;
+        const length = short === 126 ? rest.readUInt16BE(2) : short === 127 ? Number(rest.readBigUInt64BE(2)) : short;
+        if (rest.length < head + length) break;
+        const frame = Buffer.from(rest.subarray(0, head + length));
+        // A block of the third type, which there is none of.
+        if (first & 0x40) frame[head] = 0xff;
+        this.push(frame);
+        rest = rest.subarray(head + length);
+      }
+      done();
+    },
+  });
+};
+
+export const network = async (to: number, through?: () => Transform): Promise<Network> => {
   const pairs = new Set<readonly [inner: Socket, outer: Socket]>();
   const server = createServer((inner) => {
     const outer = connect(to, '127.0.0.1');
@@ -49,7 +84,8 @@ export const network = async (to: number): Promise<Network> => {
     inner.on('close', () => pairs.has(pair) && outer.destroy());
     outer.on('close', () => inner.destroy());
     inner.pipe(outer);
-    outer.pipe(inner);
+    if (through) outer.pipe(through()).pipe(inner);
+    else outer.pipe(inner);
   });
   const stranded = new Set<Socket>();
   server.listen(0, '127.0.0.1');
