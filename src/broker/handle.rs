@@ -62,6 +62,20 @@ pub struct Published {
     pub epoch: Epoch,
     /// The message's place in it; the first one has 1.
     pub offset: u64,
+    /// How many it is for, if that was asked: connections and in-process subscriptions that match, each once.
+    pub receivers: Option<u64>,
+}
+
+/// What is said of a message beside its payload. The default says nothing.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct PublishOptions<'a> {
+    /// What it is about, see [`Broker::publish_about`].
+    pub key: Option<&'a str>,
+    /// What makes a repeated publish the same one: within the time that the broker remembers, a second message
+    /// of the same topic and key is not delivered, and answered with the first one's place.
+    pub idempotency_key: Option<&'a str>,
+    /// Whether to count whom it is for. It costs a look at each of them.
+    pub receivers: bool,
 }
 
 /// Why a message was not published.
@@ -157,7 +171,42 @@ impl Broker {
         key: &str,
         data: &T,
     ) -> Result<Published, PublishError> {
-        self.publisher(topic)?.place(Data::from_serialize(data)?, Some(key)).await
+        self.publish_with(topic, data, PublishOptions { key: Some(key), ..PublishOptions::default() }).await
+    }
+
+    /// Publishes with more said than a payload.
+    ///
+    /// # Errors
+    ///
+    /// As [`publish`](Self::publish).
+    ///
+    /// # Cancel safety
+    ///
+    /// Dropped before it is done, the message has not been published, unless `receivers` are being counted.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// # #[tokio::main(flavor = "current_thread")]
+    /// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// use fanfare::{Broker, PublishOptions};
+    ///
+    /// let broker = Broker::new();
+    /// let _orders = broker.subscribe("orders.*")?;
+    /// let options = PublishOptions { idempotency_key: Some("order-7"), receivers: true, ..PublishOptions::default() };
+    /// let first = broker.publish_with("orders.new", "one", options).await?;
+    /// assert_eq!((first.offset, first.receivers), (1, Some(1)));
+    /// let again = broker.publish_with("orders.new", "one", options).await?;
+    /// assert_eq!(again.offset, 1);
+    /// # Ok(()) }
+    /// ```
+    pub async fn publish_with<T: Serialize + ?Sized>(
+        &self,
+        topic: &str,
+        data: &T,
+        options: PublishOptions<'_>,
+    ) -> Result<Published, PublishError> {
+        self.publisher(topic)?.place(Data::from_serialize(data)?, options).await
     }
 
     /// A handle to one topic, for publishing to it often: it finds the topic once.
@@ -302,17 +351,18 @@ impl Publisher {
     ///
     /// Dropped before it is done, the message has not been published.
     pub async fn publish_data(&self, data: Data) -> Result<Published, PublishError> {
-        self.place(data, None).await
+        self.place(data, PublishOptions::default()).await
     }
 
-    async fn place(&self, data: Data, key: Option<&str>) -> Result<Published, PublishError> {
-        match self.attempt(data, key)? {
-            Attempt::Placed(published) => Ok(published),
+    async fn place(&self, data: Data, options: PublishOptions<'_>) -> Result<Published, PublishError> {
+        let placed = match self.attempt(data, options)? {
+            Attempt::Placed(placed) => placed,
             Attempt::Full(topic, message) => {
-                let placed = self.broker.registry().publish_when_room(topic, message, || self.broker.now_ms()).await?;
-                Ok(placed.into())
+                self.broker.registry().publish_when_room(topic, message, || self.broker.now_ms()).await?
             }
-        }
+        };
+        let receivers = if options.receivers { Some(placed.topic.receivers(None).await) } else { None };
+        Ok(Published { receivers, ..placed.into() })
     }
 
     /// Publishes now or not at all.
@@ -321,13 +371,13 @@ impl Publisher {
     ///
     /// [`TryPublishError::Full`] hands the payload back; otherwise as [`Broker::publish`].
     pub fn try_publish(&self, data: Data) -> Result<Published, TryPublishError> {
-        match self.attempt(data, None)? {
-            Attempt::Placed(published) => Ok(published),
+        match self.attempt(data, PublishOptions::default())? {
+            Attempt::Placed(placed) => Ok(placed.into()),
             Attempt::Full(_, message) => Err(TryPublishError::Full(message.data().clone())),
         }
     }
 
-    fn attempt(&self, data: Data, key: Option<&str>) -> Result<Attempt, PublishError> {
+    fn attempt(&self, data: Data, options: PublishOptions<'_>) -> Result<Attempt, PublishError> {
         let registry = self.broker.registry();
         let limit = registry.options().message_bytes_max;
         let bytes = data.bytes().len();
@@ -335,9 +385,10 @@ impl Publisher {
             return Err(PublishError::TooLarge { bytes, limit });
         }
         let now_ms = self.broker.now_ms();
-        let message = Arc::new(Message::new(self.topic.name().len(), data, None, now_ms).about(key));
+        let message = Message::new(self.topic.name().len(), data, None, now_ms).about(options.key);
+        let message = Arc::new(message.marked("", options.idempotency_key));
         match registry.publish(Arc::clone(&self.topic), message, now_ms) {
-            Ok(placed) => Ok(Attempt::Placed(placed.into())),
+            Ok(placed) => Ok(Attempt::Placed(placed)),
             Err(Refused::Full(topic, message)) => Ok(Attempt::Full(topic, message)),
             Err(Refused::TooManyTopics) => Err(PublishError::TooManyTopics),
         }
@@ -346,13 +397,13 @@ impl Publisher {
 
 /// What became of a publish that is allowed.
 enum Attempt {
-    Placed(Published),
+    Placed(Placed),
     Full(Arc<Topic>, Arc<Message>),
 }
 
 impl From<Placed> for Published {
     fn from(placed: Placed) -> Self {
-        Published { epoch: placed.epoch, offset: placed.seq.0 }
+        Published { epoch: placed.epoch, offset: placed.seq.0, receivers: None }
     }
 }
 

@@ -4,11 +4,13 @@
 //! receiver that follows it, whatever the number of subscribers behind that receiver, and wakes it
 //! if it sleeps. No lock is taken on the way.
 
-use std::sync::Arc;
-use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use crossbeam_queue::SegQueue;
+use tokio::sync::oneshot;
 
+use super::message::ConnectionId;
 use super::topic::Topic;
 use crate::ring::Seq;
 use crate::sync::{Bell, Flag};
@@ -20,6 +22,19 @@ pub(crate) struct Inbox {
     dirty: SegQueue<(Arc<Topic>, Arc<Follower>)>,
     bell: Bell,
     behind: Behind,
+    /// What publishers ask; the flag is up while there is something.
+    questions: Mutex<Vec<Question>>,
+    is_asked: AtomicBool,
+}
+
+/// How many connections of the receiver get what is published to a topic?
+#[derive(Debug)]
+pub(crate) struct Question {
+    pub(crate) topic: Arc<Topic>,
+    pub(crate) follower: Arc<Follower>,
+    /// The publisher, if it does not.
+    pub(crate) skip: Option<ConnectionId>,
+    pub(crate) answer: oneshot::Sender<u64>,
 }
 
 /// What happens to publishers when a receiver falls behind by the fan-out window.
@@ -33,7 +48,8 @@ pub(crate) enum Behind {
 
 impl Inbox {
     pub(crate) fn new(behind: Behind) -> Self {
-        Inbox { dirty: SegQueue::new(), bell: Bell::default(), behind }
+        let (questions, is_asked) = (Mutex::default(), AtomicBool::new(false));
+        Inbox { dirty: SegQueue::new(), bell: Bell::default(), behind, questions, is_asked }
     }
 
     pub(crate) fn bell(&self) -> &Bell {
@@ -51,6 +67,28 @@ impl Inbox {
         let (topic, follower) = self.dirty.pop()?;
         follower.flag.lower();
         Some((topic, follower))
+    }
+}
+
+impl Inbox {
+    fn ask(&self, question: Question) {
+        self.lock().push(question);
+        self.is_asked.store(true, Ordering::Release);
+        self.bell.ring();
+    }
+
+    /// What has been asked. Dropped unanswered, it counts as nobody.
+    pub(crate) fn take_questions(&self) -> Vec<Question> {
+        // Relaxed: who asks and is missed here has rung the bell, and is seen in the next turn.
+        if !self.is_asked.load(Ordering::Relaxed) {
+            return Vec::new();
+        }
+        self.is_asked.store(false, Ordering::Relaxed);
+        std::mem::take(&mut *self.lock())
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Vec<Question>> {
+        self.questions.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
@@ -102,6 +140,21 @@ impl Follower {
 
     pub(crate) fn set_slot(&self, slot: u32) {
         self.slot.store(slot, Ordering::Relaxed);
+    }
+
+    /// How many connections of the receiver get what is published to `topic`, if it has to be asked: an
+    /// in-process subscription is one.
+    pub(super) fn receivers(
+        self: &Arc<Self>,
+        topic: &Arc<Topic>,
+        skip: Option<ConnectionId>,
+    ) -> Option<oneshot::Receiver<u64>> {
+        if !self.holds() {
+            return None;
+        }
+        let (answer, asked) = oneshot::channel();
+        self.inbox.ask(Question { topic: Arc::clone(topic), follower: Arc::clone(self), skip, answer });
+        Some(asked)
     }
 
     /// Puts `topic` into the receiver's inbox unless it is there, and wakes the receiver.

@@ -21,9 +21,9 @@ mod tests;
 mod topic;
 
 pub(crate) use form::Form;
-pub use handle::{Broker, Builder, PublishError, Published, Publisher, TryPublishError};
+pub use handle::{Broker, Builder, PublishError, PublishOptions, Published, Publisher, TryPublishError};
 pub(crate) use history::Found;
-pub(crate) use inbox::{Behind, Follower, Inbox};
+pub(crate) use inbox::{Behind, Follower, Inbox, Question};
 pub(crate) use message::{ConnectionId, Made, Message};
 pub use options::{History, Overflow, TopicFilter, TopicRule};
 pub(crate) use pattern_tree::PatternTree;

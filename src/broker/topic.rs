@@ -9,7 +9,7 @@ use once_cell::race::OnceBox;
 use tokio::sync::Notify;
 
 use super::inbox::{Follower, Inbox};
-use super::message::Message;
+use super::message::{ConnectionId, Message};
 use super::options::{Overflow, TopicOptions};
 use super::presence::Presence;
 use crate::protocol::{Epoch, TopicName};
@@ -257,6 +257,34 @@ impl Topic {
                 tokio::task::yield_now().await;
             }
         }
+    }
+
+    /// How many get what is published now, each once: connections, of which `skip` is left out, and in-process
+    /// subscriptions. The shards are asked, which answer in their next turn.
+    ///
+    /// # Cancel safety
+    ///
+    /// Nothing is lost: it is only asked.
+    pub(crate) async fn receivers(self: &Arc<Self>, skip: Option<ConnectionId>) -> u64 {
+        let followers = self.followers.load_full();
+        let mut asked = Vec::new();
+        let mut count = 0;
+        for follower in followers.iter().flat_map(|list| list.iter()) {
+            match follower.receivers(self, skip) {
+                Some(answer) => asked.push((follower, answer)),
+                None => count += 1,
+            }
+        }
+        // SeqCst fence: pairs with the one at a shard's end. Either it finds the question, and drops it, or it
+        // is not in the list any more.
+        fence(Ordering::SeqCst);
+        let still = self.followers.load_full();
+        for (follower, answer) in asked {
+            if still.iter().flat_map(|list| list.iter()).any(|other| Arc::ptr_eq(other, follower)) {
+                count += answer.await.unwrap_or(0);
+            }
+        }
+        count
     }
 
     /// Gives back what `follow` counted for a subscriber of the name.

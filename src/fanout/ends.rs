@@ -1,5 +1,7 @@
 //! How connections end: closed by the server, sent away in a drain, or with their shard.
 
+use std::sync::atomic::{Ordering, fence};
+
 use super::conn::Conn;
 use super::link::Link;
 use super::mail::Goodbye;
@@ -109,6 +111,9 @@ impl Drop for Shard {
             }
             slot.topic.unfollow(&slot.follower, now_ms);
         }
+        // SeqCst fence: pairs with the one in `Topic::receivers`. Nobody waits for an answer any more.
+        fence(Ordering::SeqCst);
+        drop(inbox.take_questions());
         let stats = self.mailbox.stats();
         for (_, conn) in &self.conns {
             conn.link.set_slot(Link::NO_SLOT);

@@ -123,6 +123,7 @@ impl Shard {
             self.drain(spread_ms);
         }
         self.answer_surveys();
+        self.answer_publishers();
         self.look_at_clock();
         self.walk();
         self.write();
@@ -336,7 +337,7 @@ impl Shard {
             slot.topic.pass(&slot.follower, Seq(next.0 - 1));
         } else {
             let run = self.pass.finish(begun, number, Arc::clone(&slot.topic), from);
-            self.stamp += 1;
+            self.next_stamp();
             for member in 0..self.slots[number].members.len() {
                 self.stage_to(self.slots[number].members[member].conn, run, number, from);
             }
@@ -358,7 +359,7 @@ impl Shard {
         let slot = &mut self.slots[number];
         slot.cursor = resume;
         let topic = Arc::clone(&slot.topic);
-        self.stamp += 1;
+        self.next_stamp();
         let exact = self.slots[number].members.iter();
         let by_pattern = self.slots[number].patterns.iter().flat_map(|&pattern| &self.patterns[pattern].members);
         let conns: Vec<u32> = exact.chain(by_pattern).map(|member| member.conn).collect();
@@ -402,6 +403,12 @@ impl Shard {
             conn.touched = true;
             self.pass.touched.push(number);
         }
+    }
+
+    /// A stamp that no connection has.
+    pub(super) fn next_stamp(&mut self) -> u64 {
+        self.stamp += 1;
+        self.stamp
     }
 
     /// Brings a topic up to its newest entry, so that whoever joins now begins after it.

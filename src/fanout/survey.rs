@@ -5,7 +5,7 @@ use tokio::sync::oneshot;
 use super::mail::Mailbox;
 use super::shard::Shard;
 use super::stalled::Stalled;
-use crate::broker::ConnectionId;
+use crate::broker::{ConnectionId, Follower, Question};
 
 /// One connection, as its shard sees it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -48,6 +48,35 @@ impl Shard {
             // Whoever does not wait any more needs none.
             let _ = answer.send(found.clone());
         }
+    }
+
+    /// Answers publishers who have asked how many get what they publish.
+    pub(super) fn answer_publishers(&mut self) {
+        for Question { topic, follower, skip, answer } in self.mailbox.inbox().take_questions() {
+            if follower.slot() == Follower::GONE {
+                continue;
+            }
+            let patterns = &self.patterns;
+            let slot = self.slots.of(&topic, &follower, |name| patterns.matching(name));
+            // Whoever does not wait any more needs no answer.
+            let _ = answer.send(self.receivers(slot, skip));
+        }
+    }
+
+    /// How many connections get what is published to a topic, however many of their subscriptions match.
+    fn receivers(&mut self, slot: u32, skip: Option<ConnectionId>) -> u64 {
+        let stamp = self.next_stamp();
+        let mut count = 0;
+        let of = &self.slots[slot];
+        let by_pattern = of.patterns.iter().flat_map(|&pattern| &self.patterns[pattern].members);
+        for member in of.members.iter().chain(by_pattern) {
+            let conn = &mut self.conns[member.conn as usize];
+            if conn.stamp != stamp && !conn.closing && Some(conn.link.id) != skip {
+                count += 1;
+            }
+            conn.stamp = stamp;
+        }
+        count
     }
 
     fn owed(&self, stalled: &Stalled) -> u64 {

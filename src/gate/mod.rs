@@ -216,6 +216,11 @@ impl Pass {
         }
     }
 
+    /// How many get what has been published, but for `skip`.
+    pub(crate) async fn receivers(&self, placed: &Placed, skip: Option<ConnectionId>) -> u64 {
+        placed.topic.receivers(skip).await
+    }
+
     /// Publishes as soon as there is room.
     ///
     /// # Cancel safety

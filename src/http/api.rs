@@ -29,8 +29,16 @@ const LIST_MAX: usize = 1_000;
 #[derive(Serialize)]
 #[serde(untagged)]
 enum Outcome {
-    Published { topic: String, epoch: String, offset: u64 },
-    Failed { error: ErrorFields<'static> },
+    Published {
+        topic: String,
+        epoch: String,
+        offset: u64,
+        #[serde(skip_serializing_if = "Option::is_none")]
+        receivers: Option<u64>,
+    },
+    Failed {
+        error: ErrorFields<'static>,
+    },
 }
 
 #[derive(Serialize)]
@@ -87,31 +95,30 @@ where
     let meters = meters.as_ref();
     match decode_publish_body(encoding, &body, &limits) {
         Err(refusal) => deny(encoding, &denied(refusal)),
-        Ok(PublishBody::One(publish)) => match publish_one(pass, meters, encoding, &publish) {
+        Ok(PublishBody::One(publish)) => match publish_one(pass, meters, encoding, &publish).await {
             Ok(placed) => reply::encoded(StatusCode::OK, encoding, &Outcome::from(Ok(placed))),
             Err(denied) => deny(encoding, &denied),
         },
         Ok(PublishBody::Many(items)) => {
-            let results: Vec<Outcome> = items
-                .into_iter()
-                .map(|item| {
-                    let publish = item.map_err(denied)?;
-                    publish_one(pass, meters, encoding, &publish)
-                })
-                .map(Outcome::from)
-                .collect();
+            let mut results = Vec::with_capacity(items.len());
+            for item in items {
+                results.push(Outcome::from(match item {
+                    Ok(publish) => publish_one(pass, meters, encoding, &publish).await,
+                    Err(refusal) => Err(denied(refusal)),
+                }));
+            }
             reply::encoded(StatusCode::OK, encoding, &Results { results: &results })
         }
     }
 }
 
 /// Publishes at once or not at all: over HTTP it is the caller who waits.
-fn publish_one(
+async fn publish_one(
     pass: &Pass,
     meters: Option<&Meters>,
     encoding: Encoding,
     publish: &Publish<'_>,
-) -> Result<Placed, Denied> {
+) -> Result<(Placed, Option<u64>), Denied> {
     if let Some(meters) = meters {
         meters.publish(&publish.topic, meters.now())?;
     }
@@ -119,7 +126,10 @@ fn publish_one(
     let data = Data::already_checked(encoding, Bytes::copy_from_slice(publish.data));
     let (key, idempotency_key) = (publish.key.as_deref(), publish.idempotency_key.as_deref());
     match pass.publish(topic, Publication { data, key, idempotency_key, skip: None })? {
-        Admitted::Placed(placed) => Ok(placed),
+        Admitted::Placed(placed) => {
+            let receivers = if publish.receivers { Some(pass.receivers(&placed, None).await) } else { None };
+            Ok((placed, receivers))
+        }
         Admitted::Full(..) => Err(Denied::overloaded("the topic's subscribers are being served, there is no room")),
     }
 }
@@ -156,12 +166,13 @@ fn denied(refusal: Refusal<'_>) -> Denied {
     Denied::new(refusal.code, refusal.message)
 }
 
-impl From<Result<Placed, Denied>> for Outcome {
-    fn from(result: Result<Placed, Denied>) -> Self {
+impl From<Result<(Placed, Option<u64>), Denied>> for Outcome {
+    fn from(result: Result<(Placed, Option<u64>), Denied>) -> Self {
         match result {
-            Ok(placed) => {
+            Ok((placed, receivers)) => {
                 let Placed { topic, epoch, seq } = placed;
-                Outcome::Published { topic: topic.name().to_string(), epoch: epoch.to_string(), offset: seq.0 }
+                let (topic, epoch) = (topic.name().to_string(), epoch.to_string());
+                Outcome::Published { topic, epoch, offset: seq.0, receivers }
             }
             Err(Denied { code, message, retry_after_ms }) => {
                 Outcome::Failed { error: ErrorFields { code: code.as_str(), message, retry_after_ms } }

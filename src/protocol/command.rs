@@ -86,6 +86,8 @@ pub struct Subscribe<'a> {
     pub presence: bool,
     /// What the client says of itself: a checked value in the encoding of the command.
     pub member: Option<&'a [u8]>,
+    /// At most so many messages a second of each topic, 1 to 1,000.
+    pub max_rate: Option<u64>,
     /// Whether it came as `topics` rather than `topic`.
     pub list: bool,
 }
@@ -96,7 +98,7 @@ impl Subscribe<'_> {
     /// # Errors
     ///
     /// [`ItemRefusal`] if the topic breaks the grammar, `since` and `last` come together, or any of
-    /// these or `presence` comes with a pattern.
+    /// these, `max_rate` or `presence` comes with a pattern.
     pub fn filter(&self, item: &Item<'_>) -> Result<Filter, ItemRefusal> {
         let bad_request =
             |message: &'static str| Err(ItemRefusal { code: ErrorCode::BadRequest, message: Cow::Borrowed(message) });
@@ -108,6 +110,9 @@ impl Subscribe<'_> {
         if matches!(filter, Filter::Pattern(_)) {
             if item.since.is_some() || item.last.is_some() {
                 return bad_request("`since` and `last` need a topic, not a pattern");
+            }
+            if self.max_rate.is_some() {
+                return bad_request("`max_rate` needs a topic, not a pattern");
             }
             if self.presence {
                 return bad_request("`presence` needs a topic, not a pattern");
@@ -195,6 +200,8 @@ pub struct Publish<'a> {
     pub key: Option<Cow<'a, str>>,
     /// What makes a repeated publish the same one; at most 64 bytes.
     pub idempotency_key: Option<Cow<'a, str>>,
+    /// Whether the answer is to say how many it is for.
+    pub receivers: bool,
 }
 
 /// Ask who is in a topic.

@@ -19,6 +19,9 @@ use super::{
 
 const IDEMPOTENCY_KEY_BYTES_MAX: usize = 64;
 
+/// Messages a second that a subscription may ask for at most: beyond it nothing would be held back.
+const MAX_RATE_MAX: u64 = 1_000;
+
 /// What bounds commands, apart from the size of their message.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct DecodeLimits {
@@ -300,7 +303,8 @@ fn publish<'a, S: Scan<'a>>(envelope: &Envelope<'a>, limits: &DecodeLimits) -> R
             ..bad_request("")
         }));
     }
-    Ok(Publish { topic, data, echo: true, key, idempotency_key })
+    let receivers = envelope.boolean::<S>(Field::Receivers).map_err(refused)?.unwrap_or(false);
+    Ok(Publish { topic, data, echo: true, key, idempotency_key, receivers })
 }
 
 fn subscribe<'a, S: Scan<'a>>(envelope: &Envelope<'a>, limits: &DecodeLimits) -> Result<Subscribe<'a>, Refusal<'a>> {
@@ -316,7 +320,11 @@ fn subscribe<'a, S: Scan<'a>>(envelope: &Envelope<'a>, limits: &DecodeLimits) ->
             return Err(too_large(Field::Member, member.len(), limits.member_bytes_max));
         }
     }
-    Ok(Subscribe { items, presence, member, list })
+    let max_rate = envelope.uint::<S>(Field::MaxRate)?;
+    if max_rate.is_some_and(|rate| !(1..=MAX_RATE_MAX).contains(&rate)) {
+        return Err(bad_request("`max_rate` must be an integer from 1 to 1000"));
+    }
+    Ok(Subscribe { items, presence, member, max_rate, list })
 }
 
 fn history<'a, S: Scan<'a>>(envelope: &Envelope<'a>) -> Result<History<'a>, Refusal<'a>> {

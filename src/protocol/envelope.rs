@@ -30,9 +30,11 @@ pub(super) enum Field {
     Token,
     Resume,
     Messages,
+    Receivers,
+    MaxRate,
 }
 
-const FIELDS: usize = Field::Messages as usize + 1;
+const FIELDS: usize = Field::MaxRate as usize + 1;
 
 impl Field {
     fn named(key: &[u8]) -> Option<Field> {
@@ -53,6 +55,8 @@ impl Field {
             b"token" => Field::Token,
             b"resume" => Field::Resume,
             b"messages" => Field::Messages,
+            b"receivers" => Field::Receivers,
+            b"max_rate" => Field::MaxRate,
             _ => return None,
         })
     }
@@ -75,6 +79,8 @@ impl Field {
             Field::Token => "token",
             Field::Resume => "resume",
             Field::Messages => "messages",
+            Field::Receivers => "receivers",
+            Field::MaxRate => "max_rate",
         }
     }
 }

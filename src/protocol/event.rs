@@ -174,6 +174,8 @@ pub enum Event<'a> {
         topic: &'a str,
         /// Where the message stands.
         position: Position,
+        /// How many it is for, if that was asked.
+        receivers: Option<u64>,
     },
     /// Messages were left out.
     Gap {
@@ -323,9 +325,12 @@ impl Event<'_> {
                 recovery(&mut map, outcome);
             }
             Event::Unsubscribed { id, topic } => about(&mut map, id, topic),
-            Event::Published { id, topic, position } => {
+            Event::Published { id, topic, position, receivers } => {
                 about(&mut map, id, topic);
                 self::position(&mut map, position);
+                if let Some(receivers) = receivers {
+                    map.uint("receivers", receivers);
+                }
             }
             Event::Gap { topic, epoch: number, from, to, reason } => {
                 map.text("topic", topic);

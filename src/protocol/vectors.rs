@@ -94,7 +94,11 @@ fn each_event(mut check: impl FnMut(&str, Event<'_>)) {
         check(name, Event::Subscribed { id: Some(id), topic, position, recovery });
     }
     check("unsubscribed", Event::Unsubscribed { id: Some(&id(3)), topic: "prices.btc" });
-    check("published", Event::Published { id: Some(&id(4)), topic: "prices.btc", position: position(42) });
+    let four = &id(4);
+    let published =
+        |receivers| Event::Published { id: Some(four), topic: "prices.btc", position: position(42), receivers };
+    check("published", published(None));
+    check("published, counted", published(Some(3)));
     check("gap", Event::Gap { topic: "prices.btc", epoch, from: 43, to: 57, reason: GapReason::Slow });
     let full = Member { connection: "c7h2", subject: Some("ana"), member: Some(&ana) };
     let bare = |connection| Member { connection, subject: None, member: None };

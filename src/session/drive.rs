@@ -11,7 +11,7 @@ use std::time::Duration;
 use tokio::io::AsyncReadExt;
 use tokio::time::{Instant, timeout, timeout_at};
 
-use super::machine::{Ask, Machine, SessionOptions, Shown, Step, Waiting};
+use super::machine::{Ask, Counting, Machine, SessionOptions, Shown, Step, Waiting};
 use super::resume::{Resumable, Resumables, Taken};
 use super::stream::Stream;
 use crate::broker::{ConnectionId, Form};
@@ -308,6 +308,7 @@ impl Session {
             Step::Answered => {}
             Step::Ask(asks) => self.ask(asks).await,
             Step::Wait(waiting) => self.wait_for_room(waiting).await,
+            Step::Count(counting) => self.count(counting).await,
             Step::TooFast => {
                 let reason = "rate limits passed again and again";
                 return ControlFlow::Break(End::Close(CloseCode::RATE_LIMITED, reason));
@@ -412,7 +413,7 @@ impl Session {
 
     async fn wait_for_room(&mut self, waiting: Waiting) {
         self.hand_over();
-        let Waiting { topic, message, id, index } = waiting;
+        let Waiting { topic, message, skip, counts, id, index } = waiting;
         let name = topic.name().clone();
         let pass = self.machine.pass().clone();
         let wait = timeout(self.options.publish_wait, pass.publish_when_room(topic, message));
@@ -424,8 +425,18 @@ impl Session {
         // A peer that was not read from cannot have been silent.
         self.link.hear(self.mailbox.tick());
         match placed {
-            Ok(placed) => self.machine.published(placed, id.as_ref(), &mut self.out),
+            Ok(placed) if counts => self.count(Counting { placed, skip, id }).await,
+            Ok(placed) => self.machine.published(placed, None, id.as_ref(), &mut self.out),
             Err(denied) => self.machine.deny(&denied, id.as_ref(), index, Some(&name), &mut self.out),
+        }
+    }
+
+    /// Has those counted whom a message is for, and says so.
+    async fn count(&mut self, counting: Counting) {
+        let Counting { placed, skip, id } = counting;
+        let pass = self.machine.pass().clone();
+        if let Some(receivers) = self.unless_over(pass.receivers(&placed, skip)).await {
+            self.machine.published(placed, Some(receivers), id.as_ref(), &mut self.out);
         }
     }
 

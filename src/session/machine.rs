@@ -72,6 +72,8 @@ pub(super) enum Step {
     Ask(Vec<Ask>),
     /// A publish that waits for room.
     Wait(Waiting),
+    /// A publish that is done, and that says how many it is for.
+    Count(Counting),
     /// Another connection's place is to be taken: its secret.
     Resume(Asker, Secrecy),
     /// Credentials to be judged.
@@ -114,8 +116,19 @@ pub(super) struct Shown {
 pub(super) struct Waiting {
     pub(super) topic: Arc<Topic>,
     pub(super) message: Arc<Message>,
+    /// Whom it is not for, and whether the others are to be counted.
+    pub(super) skip: Option<ConnectionId>,
+    pub(super) counts: bool,
     pub(super) id: Option<Id<'static>>,
     pub(super) index: Option<u32>,
+}
+
+/// A publish that has been placed.
+#[derive(Debug)]
+pub(super) struct Counting {
+    pub(super) placed: Placed,
+    pub(super) skip: Option<ConnectionId>,
+    pub(super) id: Option<Id<'static>>,
 }
 
 /// The state of a connection's commands.
@@ -312,23 +325,30 @@ impl Machine {
         if !publish.echo && id.is_none() {
             return Err(Denied::new(ErrorCode::BadRequest, "a publish with echo:false needs an id"));
         }
+        if publish.receivers && id.is_none() {
+            return Err(Denied::new(ErrorCode::BadRequest, "a publish with receivers:true needs an id"));
+        }
         let topic = self.pass.publish_to(&publish.topic, self.recent.as_ref())?;
         let data = Data::already_checked(encoding, kept(publish.data, source));
         let skip = (!publish.echo).then_some(self.connection);
         let (key, idempotency_key) = (publish.key.as_deref(), publish.idempotency_key.as_deref());
+        let counts = publish.receivers;
         match self.pass.publish(topic, Publication { data, key, idempotency_key, skip })? {
+            Admitted::Placed(placed) if counts => Ok(Step::Count(Counting { placed, skip, id: owned(id) })),
             Admitted::Placed(placed) => {
-                self.published(placed, id, out);
+                self.published(placed, None, id, out);
                 Ok(Step::Answered)
             }
-            Admitted::Full(topic, message) => Ok(Step::Wait(Waiting { topic, message, id: owned(id), index })),
+            Admitted::Full(topic, message) => {
+                Ok(Step::Wait(Waiting { topic, message, skip, counts, id: owned(id), index }))
+            }
         }
     }
 
-    pub(super) fn published(&mut self, placed: Placed, id: Option<&Id<'_>>, out: &mut Vec<u8>) {
+    pub(super) fn published(&mut self, placed: Placed, receivers: Option<u64>, id: Option<&Id<'_>>, out: &mut Vec<u8>) {
         if id.is_some() {
             let position = Position { epoch: placed.epoch, offset: placed.seq.0 };
-            self.say(&Event::Published { id, topic: placed.topic.name(), position }, out);
+            self.say(&Event::Published { id, topic: placed.topic.name(), position, receivers }, out);
         }
         self.recent = Some(placed.topic);
     }

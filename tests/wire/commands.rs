@@ -3,6 +3,7 @@
 use serde_json::{Value, json};
 
 use crate::client::{ANY, Client};
+use crate::http::publish;
 use crate::server::Server;
 
 #[test]
@@ -280,4 +281,32 @@ fn since_and_last_are_refused_where_they_make_no_sense() {
         client.send(command);
         client.expect_error("bad_request");
     }
+}
+
+#[test]
+fn a_publish_says_how_many_it_is_for_when_it_is_asked() {
+    let server = Server::with(&[("server.threads", "2")]);
+    let mut clients: Vec<Client> = (0..5).map(|_| Client::json(&server)).collect();
+    for client in &mut clients {
+        client.subscribe("a.b");
+    }
+    clients[0].send(json!({"type": "subscribe", "id": 1, "topic": "a.*"}));
+    assert_eq!(clients[0].recv()["type"], "subscribed");
+    let mut publisher = Client::msgpack(&server);
+    publisher.send(json!({"type": "publish", "id": 1, "topic": "a.b", "data": 1, "receivers": true}));
+    publisher.expect(json!({"type": "published", "id": 1, "topic": "a.b", "epoch": ANY, "offset": 1, "receivers": 5}));
+    // Whom it is left out for is no receiver.
+    clients[0].send(json!({"type": "publish", "id": 2, "topic": "a.b", "data": 1, "receivers": true, "echo": false}));
+    let published = std::iter::repeat_with(|| clients[0].recv()).find(|event| event["type"] == "published");
+    assert_eq!(published.expect("an answer")["receivers"], 4);
+    publisher.send(json!({"type": "publish", "topic": "a.b", "data": 1, "receivers": true}));
+    publisher.expect_error("bad_request");
+    publisher.send(json!({"type": "publish", "id": 3, "topic": "a.b", "data": 1, "receivers": 1}));
+    publisher.expect_error("bad_request");
+
+    let body = json!({"messages": [{"topic": "a.b", "data": 1, "receivers": true}, {"topic": "a.b", "data": 1},
+                                   {"topic": "nobody", "data": 1, "receivers": true}]});
+    let results = publish(&server, &body).json();
+    assert_eq!((&results["results"][0]["receivers"], &results["results"][2]["receivers"]), (&json!(5), &json!(0)));
+    assert!(results["results"][1].get("receivers").is_none());
 }

@@ -240,3 +240,40 @@ fn mail_to_a_shard_that_is_no_more_breaks_the_connection() {
     rig.mailbox.post(&peer.link, What::Lane(Vec::new()));
     assert!(peer.link.is_broken());
 }
+
+#[test]
+fn whoever_gets_a_message_is_counted_once() {
+    let mut rig = Rig::new(History::default(), options());
+    let both = rig.connect(FAST);
+    rig.subscribe(&both, "a.b");
+    rig.subscribe(&both, "a.*");
+    rig.subscribe(&both, ">");
+    let one = rig.connect(FAST);
+    rig.subscribe(&one, "a.>");
+    let leaves = rig.connect(FAST);
+    rig.subscribe(&leaves, "a.b");
+    let in_process = rig.broker.subscribe("*.b").expect("a pattern");
+    let name = TopicName::parse("a.b").expect("a name");
+    let topic = rig.broker.registry().topic(&name, 0).expect("room");
+    let count = |rig: &mut Rig, skip| {
+        let mut asked = std::pin::pin!(topic.receivers(skip));
+        let mut cx = Context::from_waker(Waker::noop());
+        assert!(asked.as_mut().poll(&mut cx).is_pending(), "the shard has not been asked");
+        rig.turn();
+        match asked.as_mut().poll(&mut cx) {
+            Poll::Ready(count) => count,
+            Poll::Pending => panic!("the shard does not answer"),
+        }
+    };
+    assert_eq!(count(&mut rig, None), 4);
+    assert_eq!(count(&mut rig, Some(both.link.id)), 3);
+    rig.post(&leaves, What::Gone(Keepsake::new(())));
+    assert_eq!(count(&mut rig, None), 3);
+    drop(in_process);
+    assert_eq!(count(&mut rig, None), 2);
+    // With its shard goes whoever it serves, and nobody waits for it.
+    let mut asked = std::pin::pin!(topic.receivers(None));
+    assert!(asked.as_mut().poll(&mut Context::from_waker(Waker::noop())).is_pending());
+    drop(rig.shard);
+    assert_eq!(asked.as_mut().poll(&mut Context::from_waker(Waker::noop())), Poll::Ready(0));
+}
