@@ -4,7 +4,6 @@
 //! What has left a ring by then becomes a `gap`. In topics that keep the latest, of what was missed only
 //! the newest message of each key is written, and gaps stand for the others.
 
-use std::collections::HashSet;
 use std::io::IoSlice;
 use std::ops::ControlFlow;
 use std::sync::Arc;
@@ -43,15 +42,19 @@ pub(super) enum CatchUp {
 
 /// Compresses what nobody has compressed before, within bounds: beyond them, and where another shard is at
 /// it, messages go as they are.
-struct Compressor<'a> {
+pub(super) struct Compressor<'a> {
     bytes_min: usize,
     work: usize,
     stats: &'a Stats,
 }
 
-impl Compressor<'_> {
+impl<'a> Compressor<'a> {
+    pub(super) fn new(bytes_min: usize, stats: &'a Stats) -> Self {
+        Compressor { bytes_min, work: 0, stats }
+    }
+
     /// The form in which the message is to be written.
-    fn settle(&mut self, message: &Message, form: Form, topic: &Topic, seq: Seq) -> Form {
+    pub(super) fn settle(&mut self, message: &Message, form: Form, topic: &Topic, seq: Seq) -> Form {
         if self.work < DEFLATE_BYTES_MAX
             && let Made::Now { from, to } = message.make(form, self.bytes_min, topic, seq)
         {
@@ -88,7 +91,7 @@ pub(super) fn catch_up(
     scratch: &mut Vec<u8>,
 ) -> CatchUp {
     let mut turn_bytes = 0;
-    let mut compressor = Compressor { bytes_min: deflate_bytes_min, work: 0, stats };
+    let mut compressor = Compressor::new(deflate_bytes_min, stats);
     loop {
         if announce_gaps(conn, slots, stats).is_break() {
             return CatchUp::TooSlow;
@@ -197,7 +200,7 @@ fn gap(topic: &Topic, from: Seq, resume: Seq, reason: GapReason) -> Event<'_> {
 fn gather(
     stalled: &mut Stalled,
     link: &Link,
-    slots: &TopicSlots,
+    slots: &mut TopicSlots,
     compressor: &mut Compressor<'_>,
     scratch: &mut Vec<u8>,
 ) -> Vec<Mark> {
@@ -206,11 +209,15 @@ fn gather(
     let places: Vec<_> = stalled.places().collect();
     let first = stalled.next_turn() % places.len().max(1);
     for &(number, place) in places[first..].iter().chain(&places[..first]) {
-        let slot = &slots[number];
         if scratch.len() >= WRITE_BYTES_MAX {
             break;
         }
-        if slot.topic.overflow() == Overflow::Latest && place.asked_to < slot.cursor {
+        let is_latest = slots[number].topic.overflow() == Overflow::Latest && place.asked_to < slots[number].cursor;
+        if is_latest {
+            slots[number].note_newest();
+        }
+        let slot = &slots[number];
+        if is_latest {
             gather_latest(number, slot, place, link, compressor, scratch, &mut marks);
             continue;
         }
@@ -236,35 +243,20 @@ fn gather_latest(
     scratch: &mut Vec<u8>,
     marks: &mut Vec<Mark>,
 ) {
-    let mut missed: Vec<(Seq, Arc<Message>)> = Vec::new();
+    let mut passed_over = place.next;
     let _ = slot.topic.ring().read(place.next, |seq, message| {
-        if seq >= slot.cursor {
+        if seq >= slot.cursor || scratch.len() >= WRITE_BYTES_MAX {
             return ControlFlow::Break(());
         }
-        missed.push((seq, Arc::clone(message)));
+        if seq < place.asked_to || slot.is_newest(seq, message) {
+            if passed_over < seq {
+                marks.push(put_gap(number, slot, passed_over, seq, link, scratch));
+            }
+            marks.push(put_message(number, slot, seq, message, link, compressor, scratch));
+            passed_over = seq.next();
+        }
         ControlFlow::Continue(())
     });
-    let mut keys = HashSet::new();
-    let mut is_kept: Vec<bool> = missed
-        .iter()
-        .rev()
-        .map(|(seq, message)| message.key().is_none_or(|key| keys.insert(key)) || *seq < place.asked_to)
-        .collect();
-    is_kept.reverse();
-    let mut passed_over = place.next;
-    for ((seq, message), is_kept) in missed.iter().zip(is_kept) {
-        if scratch.len() >= WRITE_BYTES_MAX {
-            return;
-        }
-        if !is_kept {
-            continue;
-        }
-        if passed_over < *seq {
-            marks.push(put_gap(number, slot, passed_over, *seq, link, scratch));
-        }
-        marks.push(put_message(number, slot, *seq, message, link, compressor, scratch));
-        passed_over = seq.next();
-    }
     // The newest message of all is the newest of its key: nothing is passed over behind it.
 }
 

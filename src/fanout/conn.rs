@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use super::link::Link;
 use super::mail::Inheritance;
+use super::pace::Paces;
 use super::stalled::Stalled;
 use crate::broker::ConnectionId;
 use crate::protocol::Event;
@@ -22,6 +23,8 @@ pub(super) struct Conn {
     /// The place of another connection that it has taken: its name as a member, and the topics that it has
     /// not subscribed to yet.
     pub(super) heir: Option<Box<Inheritance>>,
+    /// Of the topics of which it wants no more than so many messages a second.
+    pub(super) paces: Option<Box<Paces>>,
     /// What it subscribes to, each with its place in the list of members there.
     pub(super) subs: Vec<Sub>,
     /// The last run that was staged here: a connection that several lists name gets it once.
@@ -54,7 +57,7 @@ impl Sub {
     /// The topic of which it is told who is there; from now on it is not.
     pub(super) fn take_watched(&mut self) -> Option<u32> {
         match self.to {
-            List::Topic(slot) if std::mem::take(&mut self.watches) => Some(slot),
+            List::Topic(slot) | List::Paced(slot) if std::mem::take(&mut self.watches) => Some(slot),
             _ => None,
         }
     }
@@ -64,6 +67,8 @@ impl Sub {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum List {
     Topic(u32),
+    /// Those of a topic who want no more than so many messages a second.
+    Paced(u32),
     Pattern(u32),
 }
 
@@ -83,6 +88,7 @@ impl Conn {
             pieces: Vec::new(),
             stalled: None,
             heir: None,
+            paces: None,
             subs: Vec::new(),
             stamp: 0,
             touched: false,
@@ -127,6 +133,11 @@ impl Conn {
             self.lane.drain(..bytes);
         }
         self.link.sub_lane(bytes);
+    }
+
+    /// Its subscription to a topic's name, of either kind.
+    pub(super) fn sub_to_name(&self, slot: u32) -> Option<usize> {
+        self.sub_to(List::Topic(slot)).or_else(|| self.sub_to(List::Paced(slot)))
     }
 
     pub(super) fn sub_to(&self, list: List) -> Option<usize> {

@@ -84,7 +84,7 @@ impl Shard {
     pub(super) fn release(&mut self, number: u32) {
         let slot = &self.slots[number];
         let closed = slot.topic.ring().is_closed();
-        if slot.stalled == 0 && slot.members.is_empty() && (slot.patterns.is_empty() || closed) {
+        if slot.stalled == 0 && slot.is_unnamed() && (slot.patterns.is_empty() || closed) {
             let slot = self.slots.remove(number);
             slot.topic.unfollow(&slot.follower, self.broker.now_ms());
         }
@@ -106,7 +106,7 @@ impl Drop for Shard {
                     slot.topic.announce();
                 }
             }
-            for _ in &slot.members {
+            for _ in slot.members.iter().chain(&slot.paced) {
                 slot.topic.leave(now_ms);
             }
             slot.topic.unfollow(&slot.follower, now_ms);

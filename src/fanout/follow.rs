@@ -13,6 +13,7 @@ use super::conn::{List, Member, Sub};
 use super::forms::Forms;
 use super::link::Link;
 use super::mail::{Asker, Start, Terms};
+use super::pace::Pace;
 use super::shard::Shard;
 use super::slots::TopicSlots;
 use super::stalled::Place;
@@ -117,7 +118,10 @@ impl Shard {
             Filter::Pattern(pattern) => self.patterns.tree.get_mut(pattern).map(|pattern| List::Pattern(*pattern)),
         };
         let state = &self.conns[conn as usize];
-        let again = list.is_some_and(|list| state.sub_to(list).is_some());
+        let again = list.is_some_and(|list| match list {
+            List::Topic(slot) | List::Paced(slot) => state.sub_to_name(slot).is_some(),
+            List::Pattern(_) => state.sub_to(list).is_some(),
+        });
         if !again && state.subs.len() >= self.options.subscriptions_per_connection_max {
             self.refuse(
                 conn,
@@ -150,7 +154,15 @@ impl Shard {
         self.level(slot);
         // Levelling may have staged messages that another subscription of this connection matches.
         self.flush(conn);
-        let Terms { start, member } = terms;
+        let Terms { start, member, max_rate } = terms;
+        if let Some(rate) = max_rate
+            && again
+            && self.pace(conn, slot).is_none_or(|pace| !pace.has(rate))
+        {
+            let message = "`max_rate` stays as it was subscribed: unsubscribe first";
+            self.refuse(conn, &Filter::Topic(name.clone()), asker, ErrorCode::BadRequest, message);
+            return;
+        }
         let watches = member.is_some();
         if let Some(introduction) = member
             && let Err(TooManyMembers) = self.enter(conn, slot, introduction)
@@ -164,7 +176,10 @@ impl Shard {
             return;
         }
         if !again {
-            self.add_sub(conn, List::Topic(slot));
+            match max_rate {
+                Some(rate) => self.add_paced(conn, slot, rate),
+                None => self.add_sub(conn, List::Topic(slot)),
+            }
         }
         let (next, recovery) = self.begin_at(conn, slot, start);
         let position = Position { epoch: self.slots[slot].topic.epoch(), offset: next.0 - 1 };
@@ -187,7 +202,8 @@ impl Shard {
         let (next, recovery) = match start {
             Start::Live => {
                 let stalled = self.conns[conn as usize].stalled.as_ref();
-                return (stalled.and_then(|stalled| stalled.next(slot)).unwrap_or(cursor), None);
+                let place = stalled.and_then(|stalled| stalled.next(slot));
+                return (place.or(self.pace(conn, slot).map(Pace::next)).unwrap_or(cursor), None);
             }
             // Judged by the newest message: somebody may know one that the shard has not come to.
             Start::Since(since) => match topic.resume(since, topic.ring().newest()) {
@@ -213,6 +229,10 @@ impl Shard {
         let state = &mut self.conns[conn as usize];
         if let Some(stalled) = &mut state.stalled {
             stalled.forget(&mut self.slots, slot);
+        }
+        // What was asked for comes as fast as it can; then the pace begins.
+        if let Some(pace) = state.paces.as_mut().and_then(|paces| paces.get_mut(&slot)) {
+            pace.begin_at(cursor);
         }
         if next == cursor {
             return true;
@@ -361,7 +381,11 @@ impl Shard {
             Filter::Topic(name) => self.slots.named(name).map(List::Topic),
             Filter::Pattern(pattern) => self.patterns.tree.get_mut(pattern).map(|pattern| List::Pattern(*pattern)),
         };
-        let sub = list.and_then(|list| self.conns[conn as usize].sub_to(list));
+        let state = &self.conns[conn as usize];
+        let sub = list.and_then(|list| match list {
+            List::Topic(slot) | List::Paced(slot) => state.sub_to_name(slot),
+            List::Pattern(_) => state.sub_to(list),
+        });
         let Some(sub) = sub else {
             self.refuse(conn, target, asker, ErrorCode::NotSubscribed, "not subscribed");
             return;
@@ -387,13 +411,25 @@ impl Shard {
         let state = &mut self.conns[conn as usize];
         let sub = state.subs.len() as u32;
         let (members, forms) = members_of(&mut self.slots, &mut self.patterns, list);
-        forms.add(state.link.form);
+        if let Some(forms) = forms {
+            forms.add(state.link.form);
+        }
         state.subs.push(Sub { to: list, place: members.len() as u32, watches: false });
         members.push(Member { conn, sub });
         if let List::Pattern(pattern) = list {
             self.broker.registry().count_pattern_subscriber(&self.patterns[pattern].pattern, true);
         }
         self.mailbox.stats().subscriptions.add(1);
+    }
+
+    fn add_paced(&mut self, conn: u32, slot: u32, rate: u16) {
+        self.add_sub(conn, List::Paced(slot));
+        let pace = Pace::new(rate, self.slots[slot].cursor);
+        self.conns[conn as usize].paces.get_or_insert_default().insert(slot, pace);
+    }
+
+    fn pace(&self, conn: u32, slot: u32) -> Option<&Pace> {
+        self.conns[conn as usize].paces.as_ref()?.get(&slot)
     }
 
     fn remove_sub(&mut self, conn: u32, sub: usize) {
@@ -405,22 +441,29 @@ impl Shard {
             members[moved.place as usize].sub = sub as u32;
         }
         let (members, forms) = members_of(&mut self.slots, &mut self.patterns, to);
-        forms.remove(state.link.form);
+        if let Some(forms) = forms {
+            forms.remove(state.link.form);
+        }
         members.swap_remove(place as usize);
         if let Some(&moved) = members.get(place as usize) {
             self.conns[moved.conn as usize].subs[moved.sub as usize].place = place;
         }
         self.mailbox.stats().subscriptions.sub(1);
-        if let (true, List::Topic(slot)) = (watches, to) {
-            self.unwatch(conn, slot);
-        }
-        self.forget_uncovered(conn, to);
         match to {
-            List::Topic(slot) => {
+            List::Topic(slot) | List::Paced(slot) => {
+                if watches {
+                    self.unwatch(conn, slot);
+                }
+                self.forget_uncovered(conn, to);
+                if let Some(paces) = &mut self.conns[conn as usize].paces {
+                    paces.remove(&slot);
+                }
+                self.slots[slot].forget_newest();
                 self.slots[slot].topic.leave(self.broker.now_ms());
                 self.release(slot);
             }
             List::Pattern(pattern) => {
+                self.forget_uncovered(conn, to);
                 self.broker.registry().count_pattern_subscriber(&self.patterns[pattern].pattern, false);
                 self.drop_pattern_if_unused(pattern);
             }
@@ -433,13 +476,13 @@ impl Shard {
         let Some(stalled) = &mut state.stalled else { return };
         let covered = |slot: u32| {
             state.subs.iter().any(|sub| match sub.to {
-                List::Topic(topic) => topic == slot,
+                List::Topic(topic) | List::Paced(topic) => topic == slot,
                 List::Pattern(pattern) => self.slots[slot].patterns.contains(&pattern),
             })
         };
         // Only what the list that was left is about can have lost its cover.
         let of_list = |slot: u32| match left {
-            List::Topic(topic) => topic == slot,
+            List::Topic(topic) | List::Paced(topic) => topic == slot,
             List::Pattern(pattern) => self.slots[slot].patterns.contains(&pattern),
         };
         let uncovered: Vec<u32> = stalled.behind().filter(|&slot| of_list(slot) && !covered(slot)).collect();
@@ -475,20 +518,21 @@ impl Shard {
     }
 }
 
-/// The members of a list, and how they want their messages compressed.
+/// The members of a list, and how they want their messages compressed, where these are made beforehand.
 fn members_of<'a>(
     slots: &'a mut TopicSlots,
     patterns: &'a mut Patterns,
     list: List,
-) -> (&'a mut Vec<Member>, &'a mut Forms) {
+) -> (&'a mut Vec<Member>, Option<&'a mut Forms>) {
     match list {
         List::Topic(slot) => {
             let slot = &mut slots[slot];
-            (&mut slot.members, &mut slot.forms)
+            (&mut slot.members, Some(&mut slot.forms))
         }
+        List::Paced(slot) => (&mut slots[slot].paced, None),
         List::Pattern(pattern) => {
             let slot = patterns.slot(pattern);
-            (&mut slot.members, &mut slot.forms)
+            (&mut slot.members, Some(&mut slot.forms))
         }
     }
 }

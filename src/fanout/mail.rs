@@ -132,6 +132,8 @@ pub(crate) struct Terms {
     pub(crate) start: Start,
     /// It becomes a member, and is told who comes and goes.
     pub(crate) member: Option<Introduction>,
+    /// It gets at most so many messages a second.
+    pub(crate) max_rate: Option<u16>,
 }
 
 /// Where a subscription to a name begins.

@@ -45,7 +45,7 @@ impl Shard {
 
     /// Tells a connection who is there, and from then on who comes and goes.
     pub(super) fn watch(&mut self, conn: u32, slot: u32) {
-        if let Some(sub) = self.conns[conn as usize].sub_to(List::Topic(slot)) {
+        if let Some(sub) = self.conns[conn as usize].sub_to_name(slot) {
             self.conns[conn as usize].subs[sub].watches = true;
         }
         if let Some(heir) = &mut self.conns[conn as usize].heir {
@@ -118,7 +118,7 @@ impl Shard {
         let subs = self.conns[conn as usize].subs.iter().filter(|sub| sub.watches);
         let slots: Vec<List> = subs.map(|sub| sub.to).collect();
         for list in slots {
-            if let List::Topic(slot) = list {
+            if let List::Topic(slot) | List::Paced(slot) = list {
                 self.tell(conn, slot, &mut Diffs::default());
             }
         }

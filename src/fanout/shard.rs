@@ -20,6 +20,7 @@ use super::leases::Leases;
 use super::link::Link;
 use super::mail::{Goodbye, Mail, Mailbox, What};
 use super::options::ShardOptions;
+use super::pace::Queue;
 use super::pass::Pass;
 use super::slots::TopicSlots;
 use super::stalled::{Partial, Rest, Stalled};
@@ -61,6 +62,7 @@ pub(super) struct Shard {
     pub(super) wheel: Wheel,
     pub(super) leases: Leases,
     pub(super) departures: Departures,
+    pub(super) paced: Queue,
     pub(super) pass: Pass,
     stamp: u64,
     /// Topics that had more than one run holds.
@@ -92,6 +94,7 @@ impl Shard {
             walks: VecDeque::new(),
             watched: BTreeSet::new(),
             departures: Departures::default(),
+            paced: Queue::default(),
             pass: Pass::default(),
             stamp: 0,
             unfinished: VecDeque::new(),
@@ -124,7 +127,7 @@ impl Shard {
         }
         self.answer_surveys();
         self.answer_publishers();
-        self.look_at_clock();
+        let is_late = self.look_at_clock();
         self.walk();
         self.write();
         self.tell_some();
@@ -136,6 +139,7 @@ impl Shard {
             }
         }
         let more = !gathers
+            || is_late
             || !self.pass.is_written()
             || !self.pass.runs.is_empty()
             || !self.unfinished.is_empty()
@@ -149,15 +153,18 @@ impl Shard {
 
     /// When, by the broker's clock, something is to be done that nobody rings for.
     pub(super) fn due_ms(&self) -> Option<u64> {
-        self.departures.due_ms()
+        self.departures.due_ms().into_iter().chain(self.paced.due_ms()).min()
     }
 
-    fn look_at_clock(&mut self) {
+    /// Does what is due. True if there is more of it than a turn does.
+    fn look_at_clock(&mut self) -> bool {
         // The clock is asked only where something goes by it.
-        if self.due_ms().is_some() {
-            let now_ms = self.broker.now_ms();
-            self.end_departures(now_ms);
+        if self.due_ms().is_none() {
+            return false;
         }
+        let now_ms = self.broker.now_ms();
+        self.end_departures(now_ms);
+        self.give_paced(now_ms)
     }
 
     // Mail.
@@ -332,12 +339,13 @@ impl Shard {
         self.pass.count(bytes);
         let slot = &mut self.slots[number];
         slot.cursor = next;
+        self.next_stamp();
         if nobody {
+            let slot = &self.slots[number];
             self.pass.abandon(begun);
             slot.topic.pass(&slot.follower, Seq(next.0 - 1));
         } else {
-            let run = self.pass.finish(begun, number, Arc::clone(&slot.topic), from);
-            self.next_stamp();
+            let run = self.pass.finish(begun, number, Arc::clone(&self.slots[number].topic), from);
             for member in 0..self.slots[number].members.len() {
                 self.stage_to(self.slots[number].members[member].conn, run, number, from);
             }
@@ -347,6 +355,9 @@ impl Shard {
                     self.stage_to(self.patterns[pattern].members[member].conn, run, number, from);
                 }
             }
+        }
+        if !self.slots[number].paced.is_empty() {
+            self.stage_paced(number, from, next);
         }
         if bytes >= RUN_BYTES_MAX || !whole {
             self.unfinished.push_back(number);
@@ -403,6 +414,11 @@ impl Shard {
             conn.touched = true;
             self.pass.touched.push(number);
         }
+    }
+
+    /// The stamp of whoever has been given the run that is being staged.
+    pub(super) fn stamp(&self) -> u64 {
+        self.stamp
     }
 
     /// A stamp that no connection has.
@@ -574,6 +590,7 @@ impl Shard {
                     if conn.closing {
                         finish(conn);
                     }
+                    self.pace_on(number);
                     self.tell_missed_presence(number);
                 }
                 CatchUp::Blocked => conn.link.set_blocked(),

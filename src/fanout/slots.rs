@@ -9,7 +9,8 @@ use slab::Slab;
 
 use super::conn::Member;
 use super::forms::Forms;
-use crate::broker::{Follower, Topic};
+use super::newest::Newest;
+use crate::broker::{Follower, Message, Topic};
 use crate::protocol::TopicName;
 use crate::ring::Seq;
 
@@ -24,6 +25,10 @@ pub(super) struct TopicSlot {
     pub(super) members: Vec<Member>,
     /// How they want their messages compressed.
     pub(super) forms: Forms,
+    /// Connections that subscribe to the name and want no more than so many messages a second.
+    pub(super) paced: Vec<Member>,
+    /// Which messages are the newest of their key, while somebody is to get only those.
+    newest: Option<Box<Newest>>,
     /// Members of the topic that are told who comes and goes, and the version that they know.
     pub(super) watchers: HashMap<u32, u64, RandomState>,
     /// The version that all of them have been told, but for those who are behind.
@@ -32,6 +37,30 @@ pub(super) struct TopicSlot {
     pub(super) patterns: Vec<u32>,
     /// How many stalled connections have a place here.
     pub(super) stalled: u32,
+}
+
+impl TopicSlot {
+    /// Takes note of which messages are the newest of their key, up to the cursor.
+    pub(super) fn note_newest(&mut self) {
+        self.newest.get_or_insert_default().update(&self.topic, self.cursor);
+    }
+
+    /// Whether there is no newer message of the same key, as it was [noted](Self::note_newest).
+    pub(super) fn is_newest(&self, seq: Seq, message: &Message) -> bool {
+        self.newest.as_ref().is_none_or(|newest| newest.is_newest(seq, message))
+    }
+
+    /// Whether nobody follows the name.
+    pub(super) fn is_unnamed(&self) -> bool {
+        self.members.is_empty() && self.paced.is_empty()
+    }
+
+    /// Forgets what nobody needs to know any more.
+    pub(super) fn forget_newest(&mut self) {
+        if self.stalled == 0 && self.paced.is_empty() {
+            self.newest = None;
+        }
+    }
 }
 
 /// All topics of a shard, by number and by name.
@@ -65,6 +94,7 @@ impl TopicSlots {
     pub(super) fn unpin(&mut self, slot: u32) {
         self[slot].stalled -= 1;
         if self[slot].stalled == 0 {
+            self[slot].forget_newest();
             self.unpinned.push(slot);
         }
     }
@@ -104,6 +134,8 @@ impl TopicSlots {
             cursor: Seq(follower.passed().0 + 1),
             members: Vec::new(),
             forms: Forms::default(),
+            paced: Vec::new(),
+            newest: None,
             watchers: HashMap::default(),
             told: 0,
             patterns: patterns(topic.name()),

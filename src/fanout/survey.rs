@@ -69,7 +69,7 @@ impl Shard {
         let mut count = 0;
         let of = &self.slots[slot];
         let by_pattern = of.patterns.iter().flat_map(|&pattern| &self.patterns[pattern].members);
-        for member in of.members.iter().chain(by_pattern) {
+        for member in of.members.iter().chain(&of.paced).chain(by_pattern) {
             let conn = &mut self.conns[member.conn as usize];
             if conn.stamp != stamp && !conn.closing && Some(conn.link.id) != skip {
                 count += 1;

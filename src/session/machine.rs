@@ -382,7 +382,9 @@ impl Machine {
                 (None, None) => Start::Live,
             };
             let member = subscribe.presence.then(|| self.pass.introduce(&filter, said.clone())).transpose()?;
-            Ok(What::Join(self.pass.subscribe(filter)?, Terms { start, member }, asker))
+            // The decoder lets no more than 1,000 through.
+            let max_rate = subscribe.max_rate.and_then(|rate| u16::try_from(rate).ok());
+            Ok(What::Join(self.pass.subscribe(filter)?, Terms { start, member, max_rate }, asker))
         };
         self.each(&subscribe.items, id, index, join)
     }

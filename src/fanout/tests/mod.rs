@@ -4,6 +4,7 @@ mod deflate;
 mod following;
 mod model;
 mod overflow;
+mod pace;
 mod presence;
 mod recovery;
 mod seams;
@@ -243,7 +244,7 @@ fn subscriber(rig: &mut Rig, capacity: usize) -> Peer {
 }
 
 fn terms(start: Start) -> Terms {
-    Terms { start, member: None }
+    Terms { start, ..Terms::default() }
 }
 
 /// Compresses whatever becomes shorter.
