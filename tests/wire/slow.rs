@@ -1,7 +1,7 @@
 //! Clients that do not read, or not fast enough (the contract's section 4).
 
 use std::io::{ErrorKind, Write};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use serde_json::{Value, json};
 
@@ -134,4 +134,36 @@ fn a_subscriber_that_never_reads_disturbs_nobody() {
     }
     // They may still leave in order, as soon as they read.
     deaf[0].socket().close(None).expect("a close can be sent");
+}
+
+#[test]
+fn a_subscription_with_a_rate_gets_no_more_than_it_asked_for() {
+    const RATE: u64 = 5;
+    // All of it is held, so that nothing is lost but what is newer of the same key.
+    let server = Server::with(&[("history.entries", "1000"), ("history.bytes", "4000000")]);
+    let mut calm = Client::json(&server);
+    calm.send(json!({"type": "subscribe", "id": 1, "topic": "a", "max_rate": RATE}));
+    calm.expect(json!({"type": "subscribed", "id": 1, "topic": "a", "epoch": ANY, "offset": 0}));
+    calm.send(json!({"type": "subscribe", "id": 2, "topic": "a.*", "max_rate": RATE}));
+    calm.expect_error("bad_request");
+    let mut publisher = Client::json(&server);
+    let begun = Instant::now();
+    for number in 1..=500 {
+        publisher.send(json!({"type": "publish", "topic": "a", "key": "x", "data": number}));
+    }
+    // However long it takes, the newest comes in the end, and everything is accounted for on the way.
+    let (mut at, mut messages) = (0, 0);
+    while at < 500 {
+        let event = calm.recv();
+        if event["type"] == "gap" {
+            assert_eq!((&event["from"], &event["reason"]), (&json!(at + 1), &json!("latest")), "{event}");
+            at = event["to"].as_u64().expect("an offset");
+        } else {
+            assert_eq!((&event["offset"], &event["data"]), (&json!(at + 1), &json!(at + 1)), "{event}");
+            at += 1;
+            messages += 1;
+        }
+    }
+    let most = 1 + begun.elapsed().as_millis() as u64 * RATE / 1_000;
+    assert!((2..=most.max(2)).contains(&messages), "{messages} messages where {most} may come");
 }
