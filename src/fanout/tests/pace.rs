@@ -6,6 +6,8 @@ use super::super::Keepsake;
 use super::*;
 use crate::protocol::Since;
 
+const NOTHING: [Value; 0] = [];
+
 fn paced(rate: u16) -> Terms {
     Terms { max_rate: Some(rate), ..Terms::default() }
 }
@@ -50,7 +52,7 @@ fn it_gets_the_first_at_once_and_then_the_newest_of_each_key_in_its_time() {
     }
     assert_eq!(came(&mut peer), [json!(1)]);
     rig.pass(99);
-    assert_eq!(came(&mut peer), [json!(0); 0]);
+    assert_eq!(came(&mut peer), NOTHING);
     rig.pass(1);
     assert_eq!(came(&mut peer), [json!([2, 3, "latest"]), json!(4)]);
     // One of a key that is not held back by others waits no longer than its turn.
@@ -98,7 +100,7 @@ fn another_subscription_that_matches_gives_all_of_it_and_nothing_twice() {
     rig.unsubscribe(&peer, "*");
     peer.expect("unsubscribed");
     rig.pass(10_000);
-    assert_eq!(came(&mut peer), [json!(0); 0]);
+    assert_eq!(came(&mut peer), NOTHING);
     publish(&mut rig, None);
     publish(&mut rig, None);
     rig.pass(1_000);
@@ -180,7 +182,7 @@ fn its_rate_is_part_of_the_subscription() {
     rig.unsubscribe(&peer, "a");
     assert_eq!(peer.expect("error")["code"], "not_subscribed");
     publish(&mut rig, None);
-    assert_eq!(came(&mut peer), [json!(0); 0]);
+    assert_eq!(came(&mut peer), NOTHING);
     join(&mut rig, &peer, paced(20));
     assert_eq!(peer.expect("subscribed")["offset"], 1);
 }
