@@ -4,6 +4,6 @@ import { type Client, createClient } from 'fanfare-client';
 import { withFallback } from 'fanfare-client/fallback';
 
 export const connect = (url: string): Client => {
-  const client = createClient(url, { WebSocket: withFallback() });
+  const client = createClient(url, withFallback());
   return client;
 };

@@ -1,7 +1,7 @@
 /**
  * A connection without a WebSocket: what comes is an event stream (`GET /v1/events`), what is said are requests
  * (`POST /v1/publish`, `GET /v1/topics/…`). To the client above it is a socket that speaks the protocol, so that
- * everything else, from the return after a loss to the queue, is the same.
+ * everything else, from the return after a loss to the queue, is the same. Events are told as values.
  *
  * A stream's topics are named in its request. When they change it is replaced by another one, which goes on
  * where the one before was (`Last-Event-ID`). Where that fails the connection ends, and the client recovers.
@@ -74,6 +74,7 @@ export class EventConnection implements SocketLike {
   readonly #fetch: typeof fetch;
   readonly #base: URL;
   readonly #ended = new AbortController();
+  #over = false;
   readonly #topics = new Map<string, Place>();
   readonly #unechoed = createUnechoed((event) => this.#say(event));
   #stream: AbortController | undefined;
@@ -128,9 +129,7 @@ export class EventConnection implements SocketLike {
   }
 
   #say(event: object): void {
-    // Encoded for a decoder that knows nothing of this.
-    if (!this.#ended.signal.aborted)
-      this.onmessage?.({ data: this.#encoding.encode(event as never) as string } as never);
+    if (!this.#over) this.onmessage?.({ data: event } as never);
   }
 
   #refuse({ id, topic }: Ask, code: string, message: string): void {
@@ -138,7 +137,8 @@ export class EventConnection implements SocketLike {
   }
 
   #end(code: number, reason: string): void {
-    if (this.#ended.signal.aborted) return;
+    if (this.#over) return;
+    this.#over = true;
     this.#ended.abort();
     this.#stream?.abort();
     this.onclose?.({ code, reason } as never);
@@ -147,7 +147,7 @@ export class EventConnection implements SocketLike {
   /** What fails ends the connection: the client returns, and does again what was not answered. */
   async #try(run: () => unknown): Promise<void> {
     try {
-      if (!this.#ended.signal.aborted) await run();
+      if (!this.#over) await run();
     } catch (cause) {
       if (!(cause instanceof Refusal)) return this.#end(1006, `${cause}`);
       const { code, message, retry_after_ms } = cause.error;

@@ -6,23 +6,23 @@
  * that a WebSocket opened means little where a proxy passes on the handshake and nothing after it.
  */
 
-import { type Encoding, json } from './encoding.ts';
+import type { ClientOptions } from './client.ts';
+import { json } from './encoding.ts';
 import { EventConnection } from './events.ts';
 import type { After, SocketConstructor, SocketLike } from './link.ts';
 
-export interface FallbackOptions {
-  /** Where the runtime has none. Without any there are only event streams. @default globalThis.WebSocket */
-  readonly WebSocket?: SocketConstructor;
-  /** The client's. @default JSON */
-  readonly encoding?: Encoding;
+export interface FallbackOptions extends ClientOptions {
+  /**
+   * No WebSocket is tried. One message costs a page several times less in an event stream, where many come in one
+   * piece, than in a WebSocket, where each is an event of its own. @default false
+   */
+  readonly eventsOnly?: boolean;
   /** @default globalThis.fetch */
   readonly fetch?: typeof fetch;
   /** How long a WebSocket may be silent until an event stream is tried as well. @default 2500 */
   readonly headStartMs?: number;
   /** How often a client of an event stream tries whether it can have a WebSocket again. @default 300_000 */
   readonly retryMs?: number;
-  /** @default setTimeout */
-  readonly after?: After;
 }
 
 const laterBy: After = (ms, run) => {
@@ -30,14 +30,23 @@ const laterBy: After = (ms, run) => {
   return () => clearTimeout(timer);
 };
 
-/** What to give to `createClient` as its `WebSocket`. */
-export const withFallback = (options: FallbackOptions = {}): SocketConstructor => {
-  const { encoding = json, headStartMs = 2500, retryMs = 300_000, after = laterBy } = options;
+/**
+ * Options that make a client use an event stream where it cannot have a WebSocket. Where the runtime has none, and
+ * none is given, there are only event streams.
+ */
+export const withFallback = ({
+  fetch,
+  eventsOnly,
+  headStartMs = 2500,
+  retryMs = 300_000,
+  ...options
+}: FallbackOptions = {}): ClientOptions => {
+  const { encoding = json, after = laterBy } = options;
 
   /** A WebSocket that is taken once it has said something, and given up when it ends before. */
   const attempt = (url: string, protocols: string[], socket: Either): SocketLike | undefined => {
     const WebSocket = options.WebSocket ?? (globalThis.WebSocket as unknown as SocketConstructor | undefined);
-    if (!WebSocket) return;
+    if (!WebSocket || eventsOnly) return;
     let tried: SocketLike;
     try {
       tried = new WebSocket(url, protocols);
@@ -118,7 +127,7 @@ export const withFallback = (options: FallbackOptions = {}): SocketConstructor =
 
     #fall(): void {
       this.#cancel();
-      const events = new EventConnection(this.url, encoding, options.fetch ?? globalThis.fetch);
+      const events = new EventConnection(this.url, encoding, fetch ?? globalThis.fetch);
       this.#events = events;
       events.onmessage = (event) => this.onmessage?.(event);
       events.onopen = () => {
@@ -142,5 +151,13 @@ export const withFallback = (options: FallbackOptions = {}): SocketConstructor =
       });
     }
   }
-  return Either;
+  return {
+    ...options,
+    WebSocket: Either,
+    encoding: {
+      ...encoding,
+      // Of an event stream they come as values.
+      decode: (frame) => ((frame as { type?: unknown }).type ? frame : encoding.decode(frame)),
+    },
+  };
 };

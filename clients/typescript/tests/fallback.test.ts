@@ -6,7 +6,7 @@
 import { afterEach, describe, expect, test } from 'vitest';
 import { WebSocket } from 'ws';
 
-import { withFallback } from '../src/fallback.ts';
+import { type FallbackOptions, withFallback } from '../src/fallback.ts';
 import { type ClientOptions, createClient, type FanfareError, type SocketConstructor } from '../src/index.ts';
 import { msgpack } from '../src/msgpack.ts';
 import { createEventReader } from '../src/sse.ts';
@@ -27,13 +27,11 @@ const started = async (...more: string[]) => {
   return server;
 };
 
-const client = (url: string, options: ClientOptions = {}, fallback: Parameters<typeof withFallback>[0] = {}) => {
-  const made = createClient(url, {
-    WebSocket: withFallback({ WebSocket: blocked, headStartMs: 50, ...fallback }),
-    delayMsMin: 20,
-    delayMsMax: 100,
-    ...options,
-  });
+const client = (url: string, options: FallbackOptions = {}) => {
+  const made = createClient(
+    url,
+    withFallback({ WebSocket: blocked, headStartMs: 50, delayMsMin: 20, delayMsMax: 100, ...options }),
+  );
   cleanups.push(made.close);
   const errors: FanfareError[] = [];
   made.on('error', (error) => errors.push(error));
@@ -48,11 +46,11 @@ const direct = (url: string) => {
 
 describe.skipIf(binary === undefined)('with the real server', () => {
   test.each([
-    ['JSON', {}, {}],
-    ['MessagePack', { encoding: msgpack }, { encoding: msgpack }],
-  ] as const)('%s: subscribe, publish, echo, history, presence', async (_, options, fallback) => {
+    ['JSON', {}],
+    ['MessagePack', { encoding: msgpack }],
+  ] as const)('%s: subscribe, publish, echo, history, presence', async (_, options) => {
     const server = await started();
-    const [ana, bob] = [client(server.url, options, fallback), direct(server.url)];
+    const [ana, bob] = [client(server.url, options), direct(server.url)];
     const { heard, ready } = hear(ana, 'chat.one');
     expect(await ready).toMatchObject({ offset: 0 });
     expect(ana.state).toEqual({ status: 'connected', connection: 'events' });
@@ -190,7 +188,7 @@ describe.skipIf(binary === undefined)('with the real server', () => {
 
   test('a WebSocket that is there is taken', async () => {
     const server = await started();
-    const ana = client(server.url, {}, { WebSocket: WebSocket as unknown as SocketConstructor, headStartMs: 5000 });
+    const ana = client(server.url, { WebSocket: WebSocket as unknown as SocketConstructor, headStartMs: 5000 });
     await hear(ana, 'a.*').ready;
     expect(ana.state).not.toMatchObject({ connection: 'events' });
     ana.close();
@@ -205,7 +203,7 @@ describe.skipIf(binary === undefined)('with the real server', () => {
         return open ? new WebSocket(url, protocols) : new Silent();
       }
     } as SocketConstructor;
-    const ana = client(server.url, {}, { WebSocket: moody, retryMs: 100 });
+    const ana = client(server.url, { WebSocket: moody, retryMs: 100 });
     const { heard, ready } = hear(ana, 'a');
     await ready;
     expect(ana.state).toMatchObject({ connection: 'events' });
@@ -247,7 +245,7 @@ const there = () => refusal(400, 'bad_request');
 describe('with a server that does what it should not', () => {
   const faulty = (answer: Parameters<typeof answering>[0], options: ClientOptions = {}) => {
     const { request, seen } = answering(answer);
-    const made = client('ws://fanfare.test/ws', options, { fetch: request });
+    const made = client('ws://fanfare.test/ws', { ...options, fetch: request });
     const states: string[] = [];
     made.on('state', (state) =>
       states.push('reason' in state ? `${state.status} ${state.code} ${state.reason}` : state.status),
@@ -315,7 +313,7 @@ describe('with a server that does what it should not', () => {
 
   test('the address of the requests is beside that of the WebSocket', async () => {
     const { request, seen } = answering(there);
-    client('wss://fanfare.test/live/ws?deflate=off', {}, { fetch: request }).connect();
+    client('wss://fanfare.test/live/ws?deflate=off', { fetch: request }).connect();
     await until('a request', () => seen.length > 0);
     expect(seen[0]).toBe('GET /live/v1/events');
   });

@@ -191,7 +191,7 @@ describe.skipIf(binary === undefined)('with the real server', () => {
 
   test.each([
     ['a WebSocket', {}],
-    ['an event stream', { WebSocket: withFallback({ WebSocket: blocked }) }],
+    ['an event stream', withFallback({ WebSocket: blocked })],
   ] as const)('a token that expires over %s is renewed, and no message is lost', async (over, options) => {
     const folder = mkdtempSync(join(tmpdir(), 'fanfare-'));
     cleanups.push(() => rmSync(folder, { recursive: true }));

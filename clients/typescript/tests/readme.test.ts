@@ -31,12 +31,12 @@ test('each option of the client is in the README, and so is each code', () => {
   );
   expect(codes).toHaveLength(7);
   const others = [
-    ...names('src/fallback.ts', 'interface FallbackOptions {', /readonly (\w+)\??:/g).filter((name) =>
+    ...names('src/fallback.ts', 'interface FallbackOptions extends ClientOptions {', /readonly (\w+)\??:/g).filter((name) =>
       name.endsWith('Ms'),
     ),
     ...names('src/worker.ts', 'interface ShareOptions {', /readonly (\w+)\??:/g),
   ];
-  expect(others).toHaveLength(4);
+  expect(others).toHaveLength(5);
   for (const name of [...options, ...more, ...codes, ...others]) expect(readme, name).toContain(`\`${name}\``);
 });
 

@@ -78,7 +78,7 @@ export const others = (): void => {
 };
 
 export const transports = (): void => {
-  createClient('/ws', { WebSocket: withFallback({ encoding: msgpack, headStartMs: 100 }) });
+  createClient('/ws', withFallback({ encoding: msgpack, headStartMs: 100 }));
   // THROWS: it is called for each connection.
   // @ts-expect-error
   withSharedWorker(new SharedWorker('worker.js'));

@@ -4,4 +4,4 @@ import { withFallback } from './fallback.js';
 import { createClient } from './index.js';
 import { follow, given } from './seen.js';
 
-follow(createClient(given('url'), { WebSocket: withFallback(), delayMsMin: 20, delayMsMax: 100 }), 'a');
+follow(createClient(given('url'), withFallback({ delayMsMin: 20, delayMsMax: 100 })), 'a');
