@@ -31,8 +31,8 @@ test('each option of the client is in the README, and so is each code', () => {
   );
   expect(codes).toHaveLength(7);
   const others = [
-    ...names('src/fallback.ts', 'interface FallbackOptions extends ClientOptions {', /readonly (\w+)\??:/g).filter((name) =>
-      name.endsWith('Ms'),
+    ...names('src/fallback.ts', 'interface FallbackOptions extends ClientOptions {', /readonly (\w+)\??:/g).filter(
+      (name) => name !== 'fetch',
     ),
     ...names('src/worker.ts', 'interface ShareOptions {', /readonly (\w+)\??:/g),
   ];
