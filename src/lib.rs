@@ -40,6 +40,8 @@ mod ring;
 #[cfg(feature = "server")]
 mod server;
 mod session;
+#[cfg(feature = "store")]
+mod store;
 mod sync;
 pub mod ws;
 
@@ -51,6 +53,8 @@ pub use http::{Body, Service, ServiceBuilder};
 pub use limits::{Network, NetworkError, PeerAddr, Rate, RateError};
 pub use protocol::data::TypeError;
 pub use protocol::{Data, DataError, Encoding, Epoch, Position, Recovery, RecoveryFailure, TopicError};
+#[cfg(feature = "store")]
+pub use store::{Restored, Store, StoreError};
 
 /// Parts that benches and fuzz targets reach. No promise is made about them.
 #[doc(hidden)]

@@ -21,7 +21,7 @@ const ROWS: &[&[&str]] = &[
     &["http"],
     &["session"],
     &["gate", "backplane"],
-    &["fanout"],
+    &["fanout", "store"],
     &["broker"],
     &["ring", "ws", "auth", "limits"],
     &["protocol", "metrics", "sync"],

@@ -28,6 +28,10 @@ pub(crate) use message::{ConnectionId, Made, Message};
 pub use options::{History, Overflow, TopicFilter, TopicRule};
 pub(crate) use pattern_tree::PatternTree;
 pub(crate) use presence::{Diff, Introduction, Snapshot, TooManyMembers};
+#[cfg(feature = "store")]
+pub(crate) use registry::Remembered;
 pub(crate) use registry::{Placed, Refused, TooManyTopics};
+#[cfg(feature = "store")]
+pub(crate) use repeats::Mark;
 pub use subscription::{Delivery, Gap, Received, SubscribeError, Subscription, Typed, TypedDelivery};
 pub(crate) use topic::{Subscriber, Topic};

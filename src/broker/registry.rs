@@ -3,9 +3,12 @@
 //! Reading a topic takes no lock. Births, removals and changes of the patterns share one, so that a
 //! topic is born followed by every receiver whose pattern matches it, and none is missed.
 
+#[cfg(feature = "store")]
+mod durable;
+
 use std::collections::BTreeMap;
 use std::ops::Bound;
-use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use foldhash::quality::RandomState;
@@ -15,9 +18,12 @@ use super::message::Message;
 use super::options::BrokerOptions;
 use super::pattern_tree::PatternTree;
 use super::repeats::Repeats;
-use super::topic::{Subscriber, Topic};
+use super::topic::{Numbering, Subscriber, Topic};
 use crate::protocol::{Epoch, Pattern, TopicName};
 use crate::ring::{PushError, Seq};
+
+#[cfg(feature = "store")]
+pub(crate) use durable::Remembered;
 
 /// How many topics one `sweep` looks at, at most, unless memory is short.
 const SWEEP_TOPICS_MAX: usize = 4096;
@@ -28,7 +34,7 @@ const RELIEF_SAMPLE: usize = 16;
 /// How many such samples one publish looks at.
 const RELIEF_ROUNDS_MAX: usize = 64;
 
-/// Topics in all are as many as they may be.
+/// Topics in all are as many as they may be, or nothing is published any more.
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) struct TooManyTopics;
 
@@ -59,6 +65,8 @@ pub(crate) struct Registry {
     /// Frames of retained messages beyond the one that a message's weight has room for.
     frame_bytes: Arc<AtomicUsize>,
     published: AtomicU64,
+    /// What became of writing it all to a disk.
+    pub(crate) store: StoreFigures,
     repeats: Mutex<Repeats>,
     swept_ms: AtomicU64,
     epoch_seed: u64,
@@ -74,6 +82,21 @@ struct Index {
     /// How many connections and subscriptions follow each pattern.
     pattern_subscribers: PatternTree<u32>,
     swept: Option<TopicName>,
+    /// Names of topics that are gone while a store still has them, no more than it has.
+    forgotten: Vec<TopicName>,
+    /// No topic is born and nothing is published any more.
+    sealed: bool,
+}
+
+/// How a store fares; all zero without one.
+#[derive(Debug, Default)]
+pub(crate) struct StoreFigures {
+    /// Whether what was tried last has failed.
+    pub(crate) failing: AtomicBool,
+    pub(crate) writes: AtomicU64,
+    pub(crate) failures: AtomicU64,
+    /// The file's length.
+    pub(crate) bytes: AtomicU64,
 }
 
 /// One line of a listing.
@@ -93,6 +116,7 @@ impl Registry {
             retained_bytes: AtomicUsize::new(0),
             frame_bytes: Arc::default(),
             published: AtomicU64::new(0),
+            store: StoreFigures::default(),
             swept_ms: AtomicU64::new(0),
             epoch_seed,
             epochs: AtomicU64::new(0),
@@ -139,34 +163,45 @@ impl Registry {
         if let Some(topic) = self.get(name) {
             return Ok(topic);
         }
-        if index.by_name.len() >= self.options.topics_max {
+        if index.sealed || index.by_name.len() >= self.options.topics_max {
             return Err(TooManyTopics);
         }
-        let options = self.options.of_topic(name);
-        let topic =
-            Arc::new(Topic::new(name.clone(), self.next_epoch(), options, now_ms, Arc::clone(&self.frame_bytes)));
-        index.patterns.matches(name, |inboxes| {
-            for inbox in inboxes {
-                topic.follow(inbox, Subscriber::OfPattern).expect("a topic that nobody has seen yet is open");
-            }
-        });
-        index.by_name.insert(name.clone(), Arc::clone(&topic));
-        self.topics.pin().insert(name.clone(), Arc::clone(&topic));
-        // Under the lock: a receiver that ends meanwhile finds the mark, or is not followed any more.
-        topic.announce();
+        let topic = self.make(name, Numbering { epoch: self.next_epoch(), first: Seq(1) }, now_ms);
+        self.put(&mut index, &topic);
         drop(index);
         // Where no shard has ticks, births are what time goes by.
         self.sweep_if_due(now_ms);
         Ok(topic)
     }
 
+    fn make(&self, name: &TopicName, numbering: Numbering, now_ms: u64) -> Arc<Topic> {
+        let options = self.options.of_topic(name);
+        Arc::new(Topic::new(name.clone(), numbering, options, now_ms, Arc::clone(&self.frame_bytes)))
+    }
+
+    /// Has a topic that is new found by its name, and followed.
+    fn put(&self, index: &mut Index, topic: &Arc<Topic>) {
+        let name = topic.name();
+        index.patterns.matches(name, |inboxes| {
+            for inbox in inboxes {
+                topic.follow(inbox, Subscriber::OfPattern).expect("a topic that nobody has seen yet is open");
+            }
+        });
+        index.by_name.insert(name.clone(), Arc::clone(topic));
+        self.topics.pin().insert(name.clone(), Arc::clone(topic));
+        // Under the lock: a receiver that ends meanwhile finds the mark, or is not followed any more.
+        topic.announce();
+    }
+
     /// Takes a closed topic out, so that its name can be born anew. Does nothing when that is done.
     pub(crate) fn forget(&self, topic: &Arc<Topic>) {
         let mut index = self.lock();
-        let stands = index.by_name.get(topic.name()).is_some_and(|other| Arc::ptr_eq(other, topic));
-        if stands {
+        if index.has(topic) {
             index.by_name.remove(topic.name());
             self.topics.pin().remove(topic.name());
+            if topic.stored() != 0 {
+                index.forgotten.push(topic.name().clone());
+            }
         }
     }
 
@@ -182,7 +217,7 @@ impl Registry {
         let Some(mark) = message.mark() else { return self.place(topic, message, now_ms) };
         let name = format!("{}\0{mark}", topic.name());
         // Held until it is placed: of two that come at once the second has to find the first.
-        let mut repeats = self.repeats.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut repeats = self.repeats();
         if let Some((epoch, seq)) = repeats.find(&name, now_ms) {
             return Ok(Placed { topic, epoch, seq });
         }
@@ -212,8 +247,7 @@ impl Registry {
                     return Err(Refused::Full(topic, back));
                 }
                 Err(PushError::Closed(back)) => {
-                    self.forget(&topic);
-                    let Ok(successor) = self.topic(topic.name(), now_ms) else {
+                    let Ok(successor) = self.succeed(&topic, now_ms) else {
                         self.retained_bytes.fetch_sub(weight, Ordering::Relaxed);
                         return Err(Refused::TooManyTopics);
                     };
@@ -222,6 +256,15 @@ impl Registry {
                 }
             }
         }
+    }
+
+    /// The topic that takes the place of one that was closed.
+    fn succeed(&self, closed: &Arc<Topic>, now_ms: u64) -> Result<Arc<Topic>, TooManyTopics> {
+        if self.lock().sealed {
+            return Err(TooManyTopics);
+        }
+        self.forget(closed);
+        self.topic(closed.name(), now_ms)
     }
 
     /// As `publish`, waiting for room.
@@ -368,12 +411,21 @@ impl Registry {
             .collect()
     }
 
+    fn repeats(&self) -> MutexGuard<'_, Repeats> {
+        self.repeats.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
     fn lock(&self) -> MutexGuard<'_, Index> {
         self.index.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
 impl Index {
+    /// Whether it is this very topic that stands under its name.
+    fn has(&self, topic: &Arc<Topic>) -> bool {
+        self.by_name.get(topic.name()).is_some_and(|other| Arc::ptr_eq(other, topic))
+    }
+
     fn range(&self, prefix: &str, after: Option<&str>) -> impl Iterator<Item = (&TopicName, &Arc<Topic>)> {
         let from = match after {
             Some(after) if after >= prefix => Bound::Excluded(after),

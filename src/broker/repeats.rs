@@ -15,13 +15,15 @@ pub(super) struct Repeats {
     placed: HashMap<Arc<str>, (Epoch, Seq), RandomState>,
     /// The same in the order of their times, which do not go back.
     order: VecDeque<(u64, Arc<str>)>,
+    /// How many have been forgotten: the number of the first in `order`, if they are numbered as they come.
+    forgotten: u64,
     keys_max: usize,
     age_ms_max: u64,
 }
 
 impl Repeats {
     pub(super) fn new(keys_max: usize, age_ms_max: u64) -> Self {
-        Repeats { placed: HashMap::default(), order: VecDeque::new(), keys_max, age_ms_max }
+        Repeats { placed: HashMap::default(), order: VecDeque::new(), forgotten: 0, keys_max, age_ms_max }
     }
 
     /// What the publish of this name came to, if it was there before.
@@ -50,6 +52,7 @@ impl Repeats {
 
     fn drop_oldest(&mut self) {
         if let Some((_, name)) = self.order.pop_front() {
+            self.forgotten += 1;
             self.placed.remove(&name);
         }
         if self.order.is_empty() {
@@ -57,6 +60,41 @@ impl Repeats {
             self.placed = HashMap::default();
             self.order = VecDeque::new();
         }
+    }
+}
+
+/// One publish, as a store keeps it.
+#[cfg(feature = "store")]
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Mark {
+    /// Topic, scope and key.
+    pub(crate) name: Arc<str>,
+    pub(crate) at_ms: u64,
+    pub(crate) epoch: Epoch,
+    pub(crate) seq: Seq,
+}
+
+/// Publishes are numbered from 0 on as they come.
+#[cfg(feature = "store")]
+impl Repeats {
+    /// At most `limit` from that number on, or from the oldest that is still remembered; and the number of
+    /// the first.
+    pub(super) fn list(&self, from: u64, limit: usize) -> (u64, Vec<Mark>) {
+        let first = from.max(self.forgotten);
+        let skipped = usize::try_from(first - self.forgotten).unwrap_or(usize::MAX);
+        let marks = self.order.range(skipped.min(self.order.len())..).take(limit).map(|(at_ms, name)| {
+            let (epoch, seq) = self.placed[name];
+            Mark { name: Arc::clone(name), at_ms: *at_ms, epoch, seq }
+        });
+        (first, marks.collect())
+    }
+
+    /// Remembers one that was listed. They have to come in their order, and before any other.
+    pub(super) fn restore(&mut self, number: u64, mark: &Mark) {
+        if self.order.is_empty() {
+            self.forgotten = number;
+        }
+        self.add(&mark.name, (mark.epoch, mark.seq), mark.at_ms);
     }
 }
 

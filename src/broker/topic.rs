@@ -47,6 +47,8 @@ pub(crate) struct Topic {
     presence: OnceBox<Presence>,
     /// What the broker's further frames of its messages weigh, see [`Registry`](super::registry::Registry).
     frame_bytes: Arc<AtomicUsize>,
+    /// What a store has written of it, see [`stored`](Self::stored).
+    stored: AtomicU64,
 }
 
 /// What makes a receiver follow a topic.
@@ -56,6 +58,14 @@ pub(crate) enum Subscriber {
     OfPattern,
 }
 
+/// How a topic counts.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Numbering {
+    pub(super) epoch: Epoch,
+    /// The place of its first message to come.
+    pub(super) first: Seq,
+}
+
 /// The topic was removed while the caller held on to it; a new one can be had from the registry.
 #[derive(Debug)]
 pub(crate) struct Closed;
@@ -63,7 +73,7 @@ pub(crate) struct Closed;
 impl Topic {
     pub(super) fn new(
         name: TopicName,
-        epoch: Epoch,
+        numbering: Numbering,
         options: TopicOptions,
         now_ms: u64,
         frame_bytes: Arc<AtomicUsize>,
@@ -72,8 +82,8 @@ impl Topic {
         let window = retention.entries_max.max(WINDOW_ENTRIES_MIN);
         Topic {
             name,
-            epoch,
-            ring: Ring::new(retention, window),
+            epoch: numbering.epoch,
+            ring: Ring::beginning_at(numbering.first, retention, window),
             followers: ArcSwapOption::empty(),
             closed: Mutex::new(false),
             subscribers: AtomicU32::new(0),
@@ -86,6 +96,7 @@ impl Topic {
             says_from: options.from,
             presence: OnceBox::new(),
             frame_bytes,
+            stored: AtomicU64::new(0),
         }
     }
 
@@ -128,6 +139,17 @@ impl Topic {
 
     pub(super) fn frame_bytes(&self) -> &Arc<AtomicUsize> {
         &self.frame_bytes
+    }
+
+    /// Says which messages a store has: the sum of the newest's and the oldest's place, neither of which goes
+    /// back, so that it changes with either. 0 is none yet.
+    pub(crate) fn stored(&self) -> u64 {
+        self.stored.load(Ordering::Relaxed)
+    }
+
+    #[cfg(feature = "store")]
+    pub(super) fn set_stored(&self, stored: u64) {
+        self.stored.store(stored, Ordering::Relaxed);
     }
 
     pub(crate) fn touched_ms(&self) -> u64 {

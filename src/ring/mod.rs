@@ -169,21 +169,33 @@ impl<T: Entry> Ring<T> {
     /// Makes an empty ring. Publishers may run `window` entries (at least 64) ahead of the slowest
     /// reader that holds them back.
     pub fn new(retention: Retention, window: usize) -> Self {
+        Self::beginning_at(Seq(1), retention, window)
+    }
+
+    /// As [`Ring::new`], with `first` for the place of the first entry: a ring that goes on where another
+    /// one, of which something is known, has ended.
+    pub fn beginning_at(first: Seq, retention: Retention, window: usize) -> Self {
         let slots_max = (retention.entries_max / 4).clamp(SEGMENT_SLOTS_MIN, SEGMENT_SLOTS_MAX);
-        Self::with_window(retention, (window as u64).max(WINDOW_MIN), FIRST_SLOTS..=slots_max)
+        Self::with_slots(first, retention, (window as u64).max(WINDOW_MIN), FIRST_SLOTS..=slots_max)
     }
 
     /// As [`Ring::new`], with the window and the segments' first and last size as they are given.
+    #[cfg(any(test, fuzzing))]
     fn with_window(retention: Retention, window: u64, slots: RangeInclusive<usize>) -> Self {
+        Self::with_slots(Seq(1), retention, window, slots)
+    }
+
+    fn with_slots(first: Seq, retention: Retention, window: u64, slots: RangeInclusive<usize>) -> Self {
+        let first = first.max(Seq(1));
         Self {
-            ends: Ends { tail: AtomicU64::new(1), head: AtomicU64::new(1), bytes: AtomicUsize::new(0) },
-            chain: Chain::new(Seq(1), slots),
+            ends: Ends { tail: AtomicU64::new(first.0), head: AtomicU64::new(first.0), bytes: AtomicUsize::new(0) },
+            chain: Chain::new(first, slots),
             retention,
             window,
         }
     }
 
-    /// The newest entry's place; `Seq(0)` if there never was one.
+    /// The newest entry's place, or the one before the first to come; `Seq(0)` if there never was one.
     pub fn newest(&self) -> Seq {
         let guard = reclaim::pin();
         loop {
