@@ -151,6 +151,10 @@ pub(crate) struct History {
     pub(crate) age_ms: u64,
     /// How long a topic that nobody follows and that retains nothing keeps its numbering.
     pub(crate) linger_ms: u64,
+    /// The directory in which all of it outlasts the process; none if empty.
+    pub(crate) data_dir: String,
+    /// How often it is written there.
+    pub(crate) sync_ms: u64,
 }
 
 /// `[presence]`.
@@ -351,7 +355,14 @@ impl Default for Drain {
 
 impl Default for History {
     fn default() -> Self {
-        History { entries: 256, bytes: 256 * 1024, age_ms: 300_000, linger_ms: 60_000 }
+        History {
+            entries: 256,
+            bytes: 256 * 1024,
+            age_ms: 300_000,
+            linger_ms: 60_000,
+            data_dir: String::new(),
+            sync_ms: 5_000,
+        }
     }
 }
 

@@ -141,6 +141,12 @@ pub(crate) const SETTINGS: &[Setting<Config>] = &[
     count("history.bytes", 0..=BYTES_MAX, |c| &mut c.history.bytes),
     millis("history.age_ms", 0..=MILLIS_MAX, |c| &mut c.history.age_ms),
     millis("history.linger_ms", 0..=MILLIS_MAX, |c| &mut c.history.linger_ms),
+    text("history.data_dir", |c, v| {
+        v.clone_into(&mut c.history.data_dir);
+        Ok(())
+    }),
+    // More often than that it would write all the time.
+    millis("history.sync_ms", 100..=MILLIS_MAX, |c| &mut c.history.sync_ms),
     millis("presence.grace_ms", 0..=MILLIS_MAX, |c| &mut c.presence.grace_ms),
     text("log.format", |c, v| {
         c.log.format = match v {

@@ -35,6 +35,14 @@ impl Collector for Snapshot {
             "Weight of evicted messages that are not freed yet",
             &gauge(figures.unreclaimed_bytes),
         )?;
+        write("store_bytes", "Length of the file that histories are written to", &gauge(figures.store_bytes))?;
+        write(
+            "store_failing",
+            "Whether histories could not be written the last time: 1 or 0",
+            &gauge(figures.store_failing.into()),
+        )?;
+        write("store_writes", "Times that histories were written", &counter(figures.store_writes))?;
+        write("store_failures", "Times that they could not be written", &counter(figures.store_failures))?;
         write("memory_bytes", "Resident memory of the process", &gauge(figures.memory_bytes))?;
         write("published", "Messages accepted", &counter(figures.published))?;
         write("delivered", "Messages handed to sockets", &counter(figures.delivered))?;

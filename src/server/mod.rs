@@ -3,6 +3,7 @@
 pub(crate) mod credentials;
 mod demo;
 mod descriptors;
+mod durable;
 mod listen;
 mod log;
 mod socket;
@@ -18,14 +19,20 @@ use std::time::Duration;
 use tokio::runtime::Builder;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::watch;
-use tokio::time::timeout;
+use tokio::time::{sleep, timeout};
 
 use crate::broker::{Broker, History, TopicFilter, TopicRule};
 use crate::config::Config;
 use crate::http::Service;
+use crate::store::StoreError;
 use credentials::UnusableKey;
+use durable::Writer;
 use listen::Acceptor;
 use socket::{Bound, Listeners};
+
+/// For how long the last write to the store is not cut short by signals: whoever wants an end sends them in
+/// pairs at times, and the write takes milliseconds where the disk is in order.
+const LAST_WRITE: Duration = Duration::from_secs(1);
 
 /// What can keep a server from starting.
 #[derive(Debug, thiserror::Error)]
@@ -34,6 +41,8 @@ enum StartError {
     Listen { address: String, error: io::Error },
     #[error(transparent)]
     Key(#[from] UnusableKey),
+    #[error(transparent)]
+    Store(#[from] StoreError),
     #[error("cannot watch for signals: {0}")]
     Signals(io::Error),
     #[error("cannot start a thread: {0}")]
@@ -62,7 +71,9 @@ fn run(config: &Config, demo: bool) -> Result<(), StartError> {
         threads => threads,
     };
     let service = service(config, broker.clone(), threads)?;
+    // Before the store is opened: a server that cannot listen must not touch what another one has written.
     let listeners = Listeners::bind(config)?;
+    let writer = Writer::start(&config.history, &broker)?;
     let (stop, stopped) = watch::channel(false);
     let acceptor = Arc::new(Acceptor::new(config, stopped));
 
@@ -89,11 +100,27 @@ fn run(config: &Config, demo: bool) -> Result<(), StartError> {
             _ = terminate.recv() => {}
         }
         tracing::info!(connections = service.connections(), "draining");
+        if let Some(writer) = &writer {
+            writer.write();
+        }
         let drain = drain(config, &service, &acceptor, &stop);
         tokio::select! {
             () = drain => {}
             _ = interrupt.recv() => tracing::info!("ended by a second signal"),
             _ = terminate.recv() => tracing::info!("ended by a second signal"),
+        }
+        if let Some(writer) = writer {
+            let cut_short = async {
+                sleep(LAST_WRITE).await;
+                tokio::select! {
+                    _ = interrupt.recv() => {}
+                    _ = terminate.recv() => {}
+                }
+            };
+            tokio::select! {
+                () = writer.finish() => {}
+                () = cut_short => tracing::warn!("ended by a signal before everything was written"),
+            }
         }
         Ok(())
     })

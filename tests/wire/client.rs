@@ -88,6 +88,11 @@ impl Client {
         }
     }
 
+    /// The connection itself, for whoever expects it to break.
+    pub(crate) fn into_socket(self) -> WebSocket<TcpStream> {
+        self.socket
+    }
+
     /// Sends a command, or a list of them, in the encoding that was negotiated.
     pub(crate) fn send(&mut self, command: Value) {
         self.send_as(self.encoding, &command);

@@ -15,12 +15,12 @@ use crate::http::{get, publish};
 use crate::raw::{CLOSE, HANDSHAKE, PING, PONG, Raw, TEXT, frame};
 use crate::server::{Server, command};
 
-fn signal(server: &Server, signal: Signal) {
+pub(crate) fn signal(server: &Server, signal: Signal) {
     kill_process(Pid::from_child(&server.child), signal).expect("the server is there to be told");
 }
 
 /// How the server ended, once it has.
-fn ended(server: &mut Server) -> ExitStatus {
+pub(crate) fn ended(server: &mut Server) -> ExitStatus {
     let deadline = Instant::now() + PATIENCE;
     loop {
         if let Some(status) = server.child.try_wait().expect("the server can be waited for") {
@@ -31,7 +31,7 @@ fn ended(server: &mut Server) -> ExitStatus {
     }
 }
 
-fn until(what: &str, mut is_so: impl FnMut() -> bool) {
+pub(crate) fn until(what: &str, mut is_so: impl FnMut() -> bool) {
     let deadline = Instant::now() + PATIENCE;
     while !is_so() {
         assert!(Instant::now() < deadline, "{what}");

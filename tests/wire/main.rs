@@ -15,6 +15,7 @@ mod credentials;
 mod data;
 mod delivery;
 mod descriptors;
+mod durability;
 mod events;
 mod figures;
 #[path = "../support/frames.rs"]
