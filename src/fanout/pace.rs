@@ -89,17 +89,18 @@ impl Shard {
             let conn = self.slots[number].paced[place].conn;
             let is_given = self.conns[conn as usize].stamp == self.stamp();
             let state = &mut self.conns[conn as usize];
-            let catches_up = state.stalled.as_ref().is_some_and(|stalled| stalled.next(number).is_some());
+            let place = state.stalled.as_ref().and_then(|stalled| stalled.next(number));
             let Some(pace) = state.paces.as_mut().and_then(|paces| paces.get_mut(&number)) else { continue };
-            if catches_up {
-                pace.catches_up = true;
-            } else if is_given {
-                // Another subscription gives it all: what was held back before is passed over.
-                let missed = pace.next;
+            if pace.catches_up && place.is_none() {
+                // It had caught up in this topic, and stood where the others did until now.
+                pace.begin_at(from);
+            }
+            // Another subscription gives it all, now or as it catches up: what was held back before is passed over.
+            if let Some(given_from) = place.or(is_given.then_some(from)) {
+                let missed = if pace.catches_up { given_from } else { pace.next };
                 pace.begin_at(next);
-                if missed < from {
-                    self.pass_over(conn, number, missed, from, GapReason::Latest);
-                }
+                pace.catches_up = place.is_some();
+                self.pass_over(conn, number, missed, given_from, GapReason::Latest);
             } else if !pace.is_queued && !state.closing {
                 pace.is_queued = true;
                 pace.due_ms = pace.due_ms.max(now_ms);

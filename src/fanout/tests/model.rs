@@ -15,23 +15,26 @@ const FILTERS: [&str; 6] = ["a", "a.b", "a.*", ">", "d", "a.c"];
 #[derive(Clone, Debug)]
 enum Op {
     Subscribe(usize, usize),
-    /// From so many messages before the newest, by position or by count.
-    SubscribeFrom(usize, usize, u64, bool),
+    /// From so many messages before the newest, by position or by count, and some at a rate.
+    SubscribeFrom(usize, usize, u64, bool, Option<u16>),
     Unsubscribe(usize, usize),
     /// So many messages, about one of three things or about none.
     Publish(usize, usize, usize),
     Read(usize),
+    /// So many milliseconds go by.
+    Pass(u64),
     Turn,
 }
 
 fn op() -> impl Strategy<Value = Op> {
     prop_oneof![
         2 => (0..3_usize, 0..FILTERS.len()).prop_map(|(peer, filter)| Op::Subscribe(peer, filter)),
-        2 => (0..3_usize, 0..TOPICS.len(), 0..120_u64, any::<bool>())
-            .prop_map(|(peer, topic, back, last)| Op::SubscribeFrom(peer, topic, back, last)),
+        2 => (0..3_usize, 0..TOPICS.len(), 0..120_u64, any::<bool>(), proptest::option::of(50..1_000_u16))
+            .prop_map(|(peer, topic, back, last, rate)| Op::SubscribeFrom(peer, topic, back, last, rate)),
         1 => (0..3_usize, 0..FILTERS.len()).prop_map(|(peer, filter)| Op::Unsubscribe(peer, filter)),
         6 => (0..TOPICS.len(), 1..40_usize, 0..4_usize).prop_map(|(topic, count, key)| Op::Publish(topic, count, key)),
         3 => (0..3_usize).prop_map(Op::Read),
+        2 => (0..40_u64).prop_map(Op::Pass),
         3 => Just(Op::Turn),
     ]
 }
@@ -90,7 +93,7 @@ proptest! {
         for op in ops {
             match op {
                 Op::Subscribe(peer, filter) => rig.subscribe(&peers[peer].0, FILTERS[filter]),
-                Op::SubscribeFrom(peer, topic, back, last) => {
+                Op::SubscribeFrom(peer, topic, back, last, max_rate) => {
                     let topic = TopicName::parse(TOPICS[topic]).expect("a name");
                     let known = rig.broker.registry().topic(&topic, 0).expect("room for a topic");
                     let start = if last {
@@ -100,7 +103,7 @@ proptest! {
                         let offset = (known.ring().newest().0 + 2).saturating_sub(back);
                         Start::Since(Since { epoch: Some(known.epoch()), offset })
                     };
-                    rig.post(&peers[peer].0, What::Join(Filter::Topic(topic), terms(start), asker(3)));
+                    rig.post(&peers[peer].0, What::Join(Filter::Topic(topic), Terms { max_rate, ..terms(start) }, asker(3)));
                 }
                 Op::Unsubscribe(peer, filter) => rig.unsubscribe(&peers[peer].0, FILTERS[filter]),
                 Op::Publish(topic, count, key) => {
@@ -113,15 +116,23 @@ proptest! {
                     }
                 }
                 Op::Read(peer) => rig.read(&mut peers[peer].0),
+                Op::Pass(ms) => rig.pass(ms),
                 Op::Turn => rig.turn(),
             }
         }
         rig.turn();
-        for (peer, seen) in &mut peers {
-            rig.read_all(peer);
-            while let Some(event) = peer.next() {
-                seen.check(&event);
+        // As long as somebody is owed something at its pace.
+        loop {
+            for (peer, seen) in &mut peers {
+                rig.read_all(peer);
+                while let Some(event) = peer.next() {
+                    seen.check(&event);
+                }
             }
+            if rig.shard.paced.due_ms().is_none() {
+                break;
+            }
+            rig.pass(20);
         }
         // Everybody has been told of everything that it follows by name.
         for (peer, seen) in &peers {
@@ -131,7 +142,7 @@ proptest! {
             for (topic, next) in &seen.0 {
                 let follows = rig.shard.slots.named(topic).is_some_and(|slot| {
                     let slot = &rig.shard.slots[slot];
-                    slot.members.iter().any(|member| member.conn == peer.link.slot())
+                    slot.members.iter().chain(&slot.paced).any(|member| member.conn == peer.link.slot())
                 });
                 if follows {
                     let newest = rig.broker.registry().get(topic).expect("it is followed").ring().newest();

@@ -205,3 +205,49 @@ fn what_is_left_of_those_who_went_disturbs_nobody() {
     rig.pass(10_000);
     assert_eq!((rig.shard.due_ms(), rig.shard.is_empty()), (None, true));
 }
+
+#[test]
+fn what_was_held_back_is_passed_over_aloud_also_where_the_socket_is_full() {
+    let mut rig = Rig::new(History::default(), options());
+    let mut peer = rig.connect(1);
+    join(&mut rig, &peer, paced(1));
+    publish(&mut rig, None);
+    publish(&mut rig, None);
+    // Its socket has not even taken the answer when another subscription begins to give it everything.
+    rig.subscribe(&peer, "*");
+    publish(&mut rig, None);
+    rig.read_all(&mut peer);
+    peer.expect("subscribed");
+    peer.expect("subscribed");
+    assert_eq!(came(&mut peer), [json!([1, 2, "latest"]), json!(3)]);
+}
+
+#[test]
+fn its_pace_goes_on_where_it_has_caught_up_although_it_is_behind_elsewhere() {
+    let mut rig = Rig::new(History::default(), options());
+    for _ in 0..3 {
+        publish(&mut rig, None);
+        rig.publish("b", "\"a message that is longer than what its socket takes at once, so that it is behind\"");
+    }
+    let mut peer = rig.connect(64);
+    let ask = |rig: &mut Rig, topic, terms| {
+        rig.post(&peer, What::Join(Filter::parse(topic).expect("a name"), terms, asker(1)));
+    };
+    ask(&mut rig, "a", Terms { start: Start::Last(3), ..paced(1) });
+    ask(&mut rig, "b", terms(Start::Last(3)));
+    // A little at a time, with something new in between, until nothing is owed.
+    let mut seen = Vec::new();
+    for _ in 0..200 {
+        rig.read(&mut peer);
+        if seen.len() % 3 == 0 && rig_offset(&rig) < 6 {
+            publish(&mut rig, None);
+        }
+        rig.pass(1_000);
+        while let Some(event) = peer.next() {
+            if event["topic"] == "a" && event["type"] == "message" {
+                seen.push(event["offset"].as_u64().expect("an offset"));
+            }
+        }
+    }
+    assert_eq!(seen, [1, 2, 3, 4, 5, 6]);
+}
