@@ -1,121 +1,173 @@
-// The dashboard: one connection, and the parts of the page that it feeds.
+// The dashboard: a session with the server, and the views that it feeds.
+//
+// What is in sight stands in the address: `#/`, `#/topics/NAME/TAB`, `#/connections/TEXT`.
 
-import { Connection } from './connection.js';
-import { Figures } from './figures.js';
-import { duration, write } from './format.js';
+import { Account } from './account.js';
+import { Connections } from './connections.js';
+import { addressOf, duration, write } from './format.js';
+import { Listing } from './listing.js';
+import { Notice } from './notice.js';
+import { Overview } from './overview.js';
 import { Publish } from './publish.js';
-import { Tail } from './tail.js';
+import { Session } from './session.js';
+import { chooseTheme } from './theme.js';
+import { TopicView } from './topic.js';
 import { Topics } from './topics.js';
 
+const VIEWS = { '': 'overview', topics: 'topics', connections: 'connections' };
+const TITLES = { overview: 'Overview', topics: 'Topics', connections: 'Connections' };
+const STATES = { idle: 'Connecting', connecting: 'Connecting', connected: 'Live', waiting: 'Disconnected', closed: 'Closed' };
+/** What the end of a connection means to whoever reads it. */
+const MEANINGS = {
+  1001: 'The server is gone.',
+  1006: 'The server does not answer.',
+  1012: 'The server is restarting.',
+  1013: 'The server is overloaded.',
+  4008: 'This page was too slow.',
+  4401: 'The credentials have ended.',
+  4403: 'This connection was removed by an operator, or is not allowed.',
+  4408: 'The connection went silent.',
+  4429: 'Too many commands too fast.',
+};
+const CHECK_AGAIN_MS = 2000;
+
 const part = (id) => document.getElementById(id);
-const base = new URL('.', location.href);
-const socketUrl = new URL('ws', base);
-socketUrl.protocol = base.protocol === 'https:' ? 'wss:' : 'ws:';
+chooseTheme(part('theme'));
 
-chooseTheme();
+const session = new Session(new URL('.', location.href));
+const notice = new Notice(part('notice'));
+const account = new Account({ root: document, session, changed: show });
+const overview = new Overview({ root: document, took, failed: (error) => error.code !== 'closed' && notice.show(`The server's figures are not shown (${error.code}: ${error.message}).`) });
+const listing = new Listing({ session, changed: listed, failed: (error) => (topics.trouble = `Topics cannot be listed (${error.code}: ${error.message}). Trying again.`) });
+const topics = new Topics({ root: document, listing, chosen: (topic) => go(topic) });
+const connections = new Connections({ root: document, session, changed: (list) => (overview.connections = list) });
+const publish = new Publish({ root: document });
+const topic = new TopicView({ root: document, go, join: () => session.another() });
 
-const figures = new Figures(part('figures'));
-const connection = new Connection({ url: socketUrl.href, changed: showState });
-const tail = new Tail({ root: part('tail'), connection, changed: showFollowed });
-const publish = new Publish({ root: document, connection, follow: (topic) => tail.follow(topic) });
-const topics = new Topics({ root: part('topics'), url: new URL('v1/topics', base), chosen: choose, listed: greet });
-/** Whether something was ever followed or typed: from then on the page chooses nothing by itself. */
-let touched = false;
-
-connection.follow('$stats', {
-  message: ({ data }) => {
-    figures.take(data);
-    topics.total = data.topics;
-    write(part('version'), data.version);
-    write(part('uptime'), `up ${duration(data.uptime_ms)}`);
-  },
-  failed: ({ code, message }) => notice(`The server's figures are not shown (${code}: ${message}).`, false),
+session.on('access', limit);
+session.on('connected', (client) => {
+  if (session.access !== 'limited') overview.follow(client);
+  topic.client = client;
+  publish.client = client;
 });
-part('retry').addEventListener('click', () => connection.retry());
-addEventListener('online', () => connection.retry());
-addEventListener('hashchange', followHash);
-part('tail-filter').addEventListener('input', () => (touched = true));
-followHash();
-connection.open();
+session.on('state', showState);
+session.on('identity', ({ soon, endsAt }) => {
+  if (!soon) return notice.hide();
+  const act = () => account.open('expiring', { optional: true });
+  return notice.show('Your token ends soon.', { label: 'Renew', act, until: endsAt, waiting: (s) => `${s} s are left.` });
+});
+addEventListener('hashchange', show);
+show();
+check();
+performance.mark('usable');
 
-/** The followed topic stands in the address, so that a reload or a link comes back to it. */
-function followHash() {
-  let filter;
+async function check() {
+  showState({ status: 'connecting' });
   try {
-    filter = decodeURIComponent(location.hash.slice(1));
-  } catch {
-    return;
+    await session.check();
+  } catch (error) {
+    const delayMs = error.retryAfterMs ?? CHECK_AGAIN_MS;
+    const timer = setTimeout(check, delayMs);
+    const act = () => {
+      clearTimeout(timer);
+      check();
+    };
+    showStatus('waiting');
+    notice.show(`The server cannot be asked (${error.code}: ${error.message}).`, { label: 'Try now', act, until: performance.now() + delayMs });
   }
-  // The target of the skip link is a part of the page, not a topic.
-  if (filter !== '' && filter !== 'topics') tail.follow(filter);
 }
 
-function showFollowed(filter) {
-  touched = true;
-  topics.current = filter;
-  const hash = filter === '' ? '' : `#${encodeURIComponent(filter)}`;
-  if (location.hash !== hash) history.replaceState(null, '', hash || location.pathname + location.search);
+function route() {
+  const [name = '', argument = '', tab = ''] = location.hash.replace(/^#\/?/, '').split('/');
+  let text = '';
+  try {
+    text = decodeURIComponent(argument);
+  } catch {
+    // An address that somebody cut: it names nothing.
+  }
+  // The target of the skip link is a part of the page, no view.
+  return { view: VIEWS[location.hash.startsWith('#/') ? name : ''] ?? 'overview', text, tab };
 }
 
-function choose(topic) {
-  tail.follow(topic);
-  const panel = part('tail');
-  // On a narrow screen the tail lies below the table: bring it into view.
+function go(name, tab) {
+  location.hash = name === '' ? '#/topics' : addressOf(name, tab === 'tail' ? '' : tab);
+  // On a narrow screen the topic lies below the table: bring it into view.
+  const panel = part('topic');
   if (panel.getBoundingClientRect().top > innerHeight - 160) panel.scrollIntoView({ block: 'start' });
 }
 
-/** `fanfare --demo` publishes the machine's figures: the first visit shows them at once. */
-function greet(listed) {
-  if (!touched && listed.some(({ topic }) => topic.startsWith('host.'))) tail.follow('host.>');
+function show() {
+  const { view, text, tab } = route();
+  const isOpen = account.isOpen;
+  for (const name of Object.values(VIEWS)) {
+    part(name).hidden = isOpen || name !== view;
+    const link = part(`to-${name}`);
+    if (name === view) link.setAttribute('aria-current', 'page');
+    else link.removeAttribute('aria-current');
+  }
+  part('views').hidden = isOpen && session.access === 'stranger';
+  document.title = `${isOpen ? 'Sign in' : TITLES[view]} – fanfare`;
+  overview.shown = !isOpen && view === 'overview';
+  if (view === 'topics') {
+    topics.current = text;
+    if (text !== '') publish.suggest(text);
+  }
+  topic.show(view === 'topics' ? text : topic.topic, view === 'topics' ? tab : topic.tab, !isOpen && view === 'topics');
+  if (view === 'connections' && text !== '') connections.find(text);
+  feed();
 }
 
-function showState({ name, text, until }) {
-  const words = { connecting: 'Connecting', live: 'Live', waiting: 'Disconnected', refused: 'Closed' };
-  part('status').dataset.state = name;
-  write(part('status-text'), words[name]);
-  document.body.classList.toggle('stale', name !== 'live');
-  topics.live = name === 'live';
-  publish.live = name === 'live';
-  // A wait hides behind its own text: between two attempts the notice stays where it is.
-  if (name === 'live') notice('', false);
-  else if (text !== undefined) notice(text, name !== 'connecting', until);
+/** Asks for no list that nobody sees. */
+function feed() {
+  const { view } = route();
+  const live = session.client?.state.status === 'connected' && session.access !== 'limited' && session.access !== 'stranger';
+  listing.live = live && view !== 'connections';
+  connections.live = live && view !== 'topics';
 }
 
-function notice(text, retry, until) {
-  part('notice').hidden = text === '';
-  write(part('notice-text'), text);
-  part('retry').hidden = !retry;
-  countDown(until);
+function took(stats) {
+  topics.total = stats.topics;
+  write(part('version'), stats.version);
+  write(part('uptime'), `up ${duration(stats.uptime_ms)}`);
 }
 
-let counting;
-function countDown(until) {
-  clearTimeout(counting);
-  const left = until === undefined ? 0 : Math.ceil((until - performance.now()) / 1000);
-  write(part('notice-wait'), left > 0 ? `Trying again in ${left} s.` : '');
-  if (left > 0) counting = setTimeout(() => countDown(until), 1000);
+function listed({ topics: all }) {
+  topics.refresh();
+  overview.topics = all;
 }
 
-function chooseTheme() {
-  const dark = matchMedia('(prefers-color-scheme: dark)');
-  const root = document.documentElement;
-  const isDark = () => (root.dataset.theme ?? (dark.matches ? 'dark' : 'light')) === 'dark';
-  const label = () => part('theme').setAttribute('aria-label', `Switch to the ${isDark() ? 'light' : 'dark'} theme`);
-  // Storage may be forbidden; the choice then lasts as long as the page.
-  const store = (change) => {
-    try {
-      return change(localStorage);
-    } catch {
-      return null;
-    }
-  };
-  const kept = store((storage) => storage.getItem('fanfare.theme'));
-  if (kept === 'dark' || kept === 'light') root.dataset.theme = kept;
-  label();
-  dark.addEventListener('change', label);
-  part('theme').addEventListener('click', () => {
-    root.dataset.theme = isDark() ? 'light' : 'dark';
-    store((storage) => storage.setItem('fanfare.theme', root.dataset.theme));
-    label();
-  });
+/** Says what is missing, where the credential does not allow everything. */
+function limit(access) {
+  document.body.dataset.access = access;
+  if (access === 'limited') {
+    const text = session.hasCredential ? 'The token you signed in with does not have it.' : 'Without credentials nobody has it.';
+    for (const view of [topics, connections]) view.refuse('This takes the admin right', text);
+    write(part('limited-text'), `${text} What you may follow and publish works under Topics.`);
+  }
+  part('limited').hidden = access !== 'limited';
+  feed();
+}
+
+function showStatus(status) {
+  part('status').dataset.state = status;
+  write(part('status-text'), STATES[status]);
+  document.body.classList.toggle('stale', status !== 'connected');
+  publish.live = status === 'connected';
+}
+
+function showState(state) {
+  const { status, code, reason, delayMs } = state;
+  showStatus(status);
+  feed();
+  if (status === 'connected') {
+    connections.own = state.connection;
+    notice.hide();
+  }
+  if (status !== 'waiting' && status !== 'closed') return;
+  // Of credentials the form speaks.
+  if (session.access === 'stranger' || (status === 'closed' && code === 1000)) return;
+  const known = MEANINGS[code] ?? `The connection was closed with code ${code}.`;
+  const text = reason && !known.toLowerCase().includes(reason) ? `${known.slice(0, -1)}: ${reason}.` : known;
+  const until = delayMs === undefined ? undefined : performance.now() + delayMs;
+  notice.show(text, { label: status === 'closed' ? 'Connect again' : 'Try now', act: () => session.client.connect(), until });
 }

@@ -1,13 +1,16 @@
-// The overview: figures of `$stats`, which counts totals; rates are differences between two events.
+// The tiles of the overview: figures of `$stats`, which counts totals; rates are differences between two
+// events. Time is the server's uptime, so that what was replayed stands where it belongs.
 
-import { bytes, count, element, joined, percent, rate, whole, write } from './format.js';
+import { bytes, count, duration, element, joined, percent, rate, whole, write } from './format.js';
+import { Series } from './series.js';
 import { Spark } from './spark.js';
 
-const WINDOW_MS = 120_000;
 /** A young page shows a shorter window, so that its first lines are not a dot at the edge. */
 const WINDOW_MS_MIN = 12_000;
 /** `$stats` comes once a second; more than this between two of them is a hole in the line. */
-const HOLE_MS = 3500;
+export const HOLE_MS = 3500;
+/** Points of a line; more would be narrower than its stroke. */
+const POINTS_MAX = 240;
 /** A steady figure runs below the top of its tile, so that a rise has room to be seen. */
 const HEADROOM = 1.25;
 
@@ -21,8 +24,8 @@ const FIGURES = [
   { name: 'deliveries', label: 'Deliveries', per: 'per second', large: true, least: 5, form: rate, value: perSecond('delivered'), detail: (s) => `${joined(count(s.delivered))} in all` },
   { name: 'publishes', label: 'Publishes', per: 'per second', large: true, least: 5, form: rate, value: perSecond('published'), detail: (s) => `${joined(count(s.published))} in all` },
   { name: 'bytes', label: 'Bytes out', per: 'per second', large: true, least: 1024, form: bytes, value: perSecond('delivered_bytes'), detail: (s) => `${joined(bytes(s.delivered_bytes))} in all` },
-  { name: 'connections', label: 'Connections', least: 2, form: count, value: level('connections'), detail: (s, peak) => `peak ${joined(count(peak))}` },
-  { name: 'subscriptions', label: 'Subscriptions', least: 2, form: count, value: level('subscriptions'), detail: (s, peak) => `peak ${joined(count(peak))}` },
+  { name: 'connections', label: 'Connections', least: 2, form: count, value: (s) => s.connections + s.event_streams, detail: (s) => (s.event_streams > 0 ? `${whole(s.event_streams)} by SSE` : plural(s.stalled, 'stalled', 'stalled')) },
+  { name: 'subscriptions', label: 'Subscriptions', least: 2, form: count, value: level('subscriptions'), detail: (_, peak) => `peak ${joined(count(peak))}` },
   { name: 'topics', label: 'Topics', least: 2, form: count, value: level('topics'), detail: (s) => `${joined(bytes(s.retained_bytes))} held` },
   { name: 'cpu', label: 'CPU', least: 10, form: percent, value: perSecond('cpu_ms'), scale: 0.1, detail: (s) => plural(s.shards, 'shard', 'shards') },
   { name: 'memory', label: 'Memory', least: 1024, form: bytes, value: level('memory_bytes'), detail: () => 'resident' },
@@ -34,8 +37,10 @@ class Figure {
   #spark = new Spark();
   #output = element('output');
   #detail = element('span', { class: 'detail' }, '\u00a0');
-  #samples = [];
+  #series = new Series();
+  #drawn = [];
   #window = { from: 0, to: 1 };
+  #newest;
   #pointed;
   #text = '';
 
@@ -50,37 +55,44 @@ class Figure {
     this.#show();
   }
 
-  take(now, before, at) {
+  take(now, before) {
     const kind = this.#kind;
     const value = kind.value.length < 2 ? kind.value(now) : before && kind.value(now, before);
-    if (value !== undefined) {
-      // A gap is an event: its line shows when it happened, its figure how many there were.
-      const drawn = kind.change ? Math.max(0, value - (before?.[kind.name] ?? value)) : value * (kind.scale ?? 1);
-      this.#samples.push({ at, value: drawn, shown: kind.change ? value : drawn });
-    }
-    while (this.#samples.length > 0 && at - this.#samples[0].at > WINDOW_MS) this.#samples.shift();
-    const first = this.#samples[0]?.at ?? at;
-    this.#window = { from: at - Math.max(WINDOW_MS_MIN, at - first), to: at };
-    const top = Math.max(0, ...this.#samples.map((sample) => sample.value));
-    this.#text = kind.detail(now, top);
-    this.#spark.draw(this.#samples, { ...this.#window, least: Math.max(kind.least, top * HEADROOM), hole: HOLE_MS });
-    if (kind.change) this.node.classList.toggle('alarm', top > 0);
+    if (value === undefined) return;
+    // A gap is an event: its line shows when it happened, its figure how many there were.
+    const drawn = kind.change ? Math.max(0, value - (before?.[kind.name] ?? value)) : value * (kind.scale ?? 1);
+    this.#series.push(now.uptime_ms, drawn);
+    this.#newest = { stats: now, value: kind.change ? value : drawn };
+  }
+
+  draw(spanMs) {
+    if (this.#newest === undefined) return;
+    const { first, last } = this.#series;
+    const to = last.at;
+    const width = spanMs / POINTS_MAX;
+    const from = to - Math.min(spanMs, Math.max(WINDOW_MS_MIN, to - first.at));
+    this.#window = { from, to };
+    this.#drawn = this.#series.since(from, width);
+    const top = this.#drawn.reduce((most, { value }) => Math.max(most, value), 0);
+    this.#text = this.#kind.detail(this.#newest.stats, top);
+    this.#spark.draw(this.#drawn, { from, to, least: Math.max(this.#kind.least, top * HEADROOM), hole: Math.max(HOLE_MS, 2.5 * width) });
+    if (this.#kind.change) this.node.classList.toggle('alarm', top > 0);
     this.#show();
   }
 
   forget() {
-    this.#samples = [];
+    this.#series.clear();
   }
 
   /** The sample under the pointer takes the place of the newest one. */
   #point(event) {
-    if (event === undefined || this.#samples.length < 2) {
+    if (event === undefined || this.#drawn.length < 2) {
       this.#pointed = undefined;
     } else {
       const box = this.#spark.svg.getBoundingClientRect();
       const { from, to } = this.#window;
       const at = from + ((event.clientX - box.left) / box.width) * (to - from);
-      this.#pointed = this.#samples.reduce((best, sample) => (Math.abs(sample.at - at) < Math.abs(best.at - at) ? sample : best));
+      this.#pointed = this.#drawn.reduce((best, sample) => (Math.abs(sample.at - at) < Math.abs(best.at - at) ? sample : best));
     }
     this.#show();
   }
@@ -88,34 +100,32 @@ class Figure {
   #show() {
     const { from, to } = this.#window;
     const pointed = this.#pointed;
-    const sample = pointed ?? this.#samples.at(-1);
-    const [figure, unit] = sample === undefined ? ['–', ''] : this.#kind.form(pointed ? pointed.value : sample.shown);
-    write(this.#output, figure);
-    if (unit) this.#output.append(element('span', { class: 'unit' }, unit));
+    const shown = pointed ?? this.#newest;
+    const [figure, unit] = shown === undefined ? ['–', ''] : this.#kind.form(shown.value);
+    write(this.#output, figure + unit);
+    if (unit) this.#output.replaceChildren(figure, element('span', { class: 'unit' }, unit));
     const ago = pointed && Math.round((to - pointed.at) / 1000);
-    write(this.#detail, pointed === undefined ? this.#text || '\u00a0' : ago === 0 ? 'now' : `${ago} s ago`);
+    write(this.#detail, pointed === undefined ? this.#text || '\u00a0' : ago === 0 ? 'now' : `${duration(ago * 1000)} ago`);
     this.#spark.point(pointed && (pointed.at - from) / (to - from));
   }
 }
 
 export class Figures {
   #figures = FIGURES.map((kind) => new Figure(kind));
-  #before;
 
   constructor(root) {
     root.append(...this.#figures.map((figure) => figure.node));
   }
 
-  take(stats) {
-    // Another process counts from zero: differences to the one before would be nonsense.
-    if (this.#before && stats.uptime_ms <= this.#before.uptime_ms) {
-      this.#before = undefined;
-      for (const figure of this.#figures) figure.forget();
-    }
-    // Across an outage the mean of a rate says nothing about any second of it.
-    if (this.#before && stats.uptime_ms - this.#before.uptime_ms > HOLE_MS) this.#before = undefined;
-    const at = performance.now();
-    for (const figure of this.#figures) figure.take(stats, this.#before, at);
-    this.#before = stats;
+  take(now, before) {
+    for (const figure of this.#figures) figure.take(now, before);
+  }
+
+  draw(spanMs) {
+    for (const figure of this.#figures) figure.draw(spanMs);
+  }
+
+  forget() {
+    for (const figure of this.#figures) figure.forget();
   }
 }

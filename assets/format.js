@@ -51,17 +51,8 @@ export function clock(date) {
   return `${two(date.getHours())}:${two(date.getMinutes())}:${two(date.getSeconds())}`;
 }
 
-/**
- * Parses JSON and keeps integers beyond 2^53 exact, as `BigInt`, where the browser tells a number's
- * source text. A reviver visits each value, so it runs only when there are 16 digits in a row.
- */
-export function parse(text) {
-  if (!/\d{16}/.test(text)) return JSON.parse(text);
-  return JSON.parse(text, (_key, value, context) => {
-    if (typeof value !== 'number' || Number.isSafeInteger(value) || context?.source === undefined) return value;
-    return /^-?\d+$/.test(context.source) ? BigInt(context.source) : value;
-  });
-}
+/** A topic or pattern as a fragment of this page's address. */
+export const addressOf = (topic, tab) => `#/topics/${encodeURIComponent(topic)}${tab ? `/${tab}` : ''}`;
 
 /** Yields `[class, text]` for a JSON value; `indent` of 0 means one line, for reading: plain keys lose their quotes. */
 function* tokens(value, indent, depth = 0) {

@@ -1,6 +1,8 @@
 // The form that publishes: JSON if the data parses, else a string, as `fanfare pub` does it.
 
-import { element, write } from './format.js';
+import { Text } from './exact.js';
+import { addressOf, element, write } from './format.js';
+import { isPattern } from './pattern.js';
 
 /** The data as JSON text, and what to call it. */
 export function reading(text) {
@@ -14,14 +16,11 @@ export function reading(text) {
 }
 
 export class Publish {
-  #connection;
-  #follow;
+  #client;
   #parts;
 
-  constructor({ root, connection, follow }) {
-    this.#connection = connection;
-    this.#follow = follow;
-    this.#parts = Object.fromEntries(['form', 'topic', 'data', 'kind', 'send', 'result'].map((name) => [name, root.querySelector(`#publish-${name}`)]));
+  constructor({ root }) {
+    this.#parts = Object.fromEntries(['form', 'topic', 'key', 'data', 'kind', 'send', 'result'].map((name) => [name, root.querySelector(`#publish-${name}`)]));
     const { form, data, kind } = this.#parts;
     data.addEventListener('input', () => write(kind, data.value === '' ? '' : `sent as ${reading(data.value).kind}`));
     data.addEventListener('keydown', (event) => {
@@ -35,21 +34,31 @@ export class Publish {
     });
   }
 
+  set client(client) {
+    this.#client = client;
+  }
+
   set live(live) {
     this.#parts.send.disabled = !live;
   }
 
+  /** The topic that is looked at is the one that is most likely meant. */
+  suggest(topic) {
+    if (!topic.startsWith('$') && !isPattern(topic)) this.#parts.topic.value = topic;
+  }
+
   async #publish() {
-    const { topic, data, result } = this.#parts;
+    const { topic, key, data, result } = this.#parts;
     const name = topic.value.trim();
     const begun = performance.now();
     try {
-      const { offset } = await this.#connection.publish(name, reading(data.value).text);
-      const follow = element('button', { type: 'button', class: 'link' }, 'Follow it');
-      follow.addEventListener('click', () => this.#follow(name));
-      result.replaceChildren(element('span', { class: 'good' }, 'Published'), ' to ', element('code', {}, name), ` as #${offset} in ${(performance.now() - begun).toFixed(1)} ms. `, follow);
+      const options = { retry: false, ...(key.value !== '' && { key: key.value }) };
+      const { offset } = await this.#client.publish(name, new Text(reading(data.value).text), options);
+      const took = (performance.now() - begun).toFixed(1);
+      const follow = element('a', { href: addressOf(name) }, 'Follow it');
+      result.replaceChildren(element('span', { class: 'good' }, 'Published'), ' to ', element('code', {}, name), ` as #${offset} in ${took} ms. `, follow);
     } catch (error) {
-      const later = error.retry_after_ms === undefined ? '' : ` Try again in ${Math.ceil(error.retry_after_ms / 1000)} s.`;
+      const later = error.retryAfterMs === undefined ? '' : ` Try again in ${Math.ceil(error.retryAfterMs / 1000)} s.`;
       result.replaceChildren(element('span', { class: 'bad' }, error.code ?? 'error'), ` ${error.message}.${later}`);
     }
   }

@@ -1,135 +1,126 @@
 // The live tail: what a topic or pattern says, newest first. However fast messages come, the page draws a
 // few times a second and never holds more than ROWS_MAX of them.
 
-import { clock, element, json, whole, write } from './format.js';
+import { stringify } from './exact.js';
+import { element, whole, write } from './format.js';
+import { messageLine } from './message.js';
+import { isPattern } from './pattern.js';
 
 const ROWS_MAX = 200;
 const DRAW_EVERY_MS = 150;
 /** A flood replaces every row at each drawing; nobody reads it faster than this. */
 const DRAW_FLOOD_MS = 600;
-const LINE_CHARS = 300;
-const OPENED_CHARS = 100_000;
-
-const REASON = { slow: 'this page was too slow', latest: 'only the newest of each key is kept', backplane: 'lost between servers' };
 
 export class Tail {
-  #connection;
-  #changed;
   #parts;
   #filter = '';
-  #stop;
+  #client;
+  #subscription;
   /** Newest last, not drawn yet; at most ROWS_MAX of them. */
   #waiting = [];
   #waitingCount = 0;
   #received = 0;
+  #wanted = '';
+  #matched = 0;
   #paused = false;
   #timer;
   #flooded = false;
-  /** The last position seen of a followed topic, to tell what a reconnect missed. */
-  #position;
 
-  /** `changed(filter)` is called whenever another filter is followed, or none (''). */
-  constructor({ root, connection, changed }) {
-    this.#connection = connection;
-    this.#changed = changed;
-    this.#parts = Object.fromEntries(['form', 'filter', 'pause', 'clear', 'count', 'error', 'rows', 'blank'].map((name) => [name, root.querySelector(`#tail-${name}`)]));
-    const { form, filter, pause, clear } = this.#parts;
-    form.addEventListener('submit', (event) => {
-      event.preventDefault();
-      this.follow(filter.value.trim());
-    });
+  constructor({ root }) {
+    this.#parts = Object.fromEntries(['find', 'pause', 'clear', 'count', 'error', 'rows', 'blank'].map((name) => [name, root.querySelector(`#tail-${name}`)]));
+    const { find, pause, clear } = this.#parts;
+    find.addEventListener('input', () => this.#find(find.value.trim().toLowerCase()));
     pause.addEventListener('click', () => this.#pause(!this.#paused));
     clear.addEventListener('click', () => this.#clear());
     this.#blank();
   }
 
-  follow(filter) {
-    const { form } = this.#parts;
-    this.#parts.filter.value = filter;
-    if (filter === this.#filter) return;
-    this.#stop?.();
-    this.#filter = filter;
-    this.#position = undefined;
-    this.#pause(false);
-    this.#clear();
-    this.#trouble('');
-    form.classList.toggle('following', filter !== '');
-    this.#stop =
-      filter &&
-      this.#connection.follow(filter, {
-        message: (event) => this.#take(event),
-        gap: (event) => this.#take(event),
-        subscribed: (event) => this.#subscribed(event),
-        failed: (error) => this.#trouble(`${error.code}: ${error.message}`),
-      });
-    this.#changed(filter);
+  /** There is a client, or another one: what is followed is asked of it. */
+  set client(client) {
+    this.#client = client;
+    this.#subscribe();
   }
 
-  #subscribed({ epoch, offset }) {
+  follow(filter) {
+    if (filter === this.#filter) return;
+    this.#filter = filter;
+    this.#pause(false);
+    this.#clear();
+    this.#subscribe();
+    this.#blank();
+  }
+
+  #subscribe() {
+    this.#subscription?.unsubscribe();
+    this.#subscription = undefined;
     this.#trouble('');
-    const before = this.#position;
-    if (before === undefined) {
-      this.#position = { epoch, offset };
-      return;
-    }
-    const missed = before.epoch === epoch && offset !== undefined ? offset - before.offset : undefined;
-    this.#position = { epoch, offset };
-    const told = missed === undefined ? 'what was published meanwhile is not shown' : missed === 0 ? 'nothing was missed' : `${whole(missed)} missed meanwhile`;
-    this.#push({ type: 'note', text: `connected again, ${told}` });
+    if (this.#filter === '' || this.#client === undefined) return;
+    const filter = this.#filter;
+    const mine = (take) => (event) => filter === this.#filter && take(event);
+    this.#subscription = this.#client.subscribe(filter, mine((event) => this.#take(event)), {
+      onGap: mine((gap) => this.#push(gap)),
+      onError: mine((error) => this.#trouble(error.code === 'closed' ? '' : `${error.code}: ${error.message}`)),
+    });
   }
 
   #take(event) {
-    if (this.#position !== undefined && event.topic === this.#filter) {
-      this.#position = { epoch: event.epoch ?? this.#position.epoch, offset: event.to ?? event.offset };
+    this.#received += 1;
+    if (this.#wanted === '' || matches(event, this.#wanted)) {
+      this.#matched += 1;
+      this.#push(event);
+    } else {
+      this.#soon();
     }
-    if (event.type === 'message') this.#received += 1;
-    this.#push(event);
   }
 
   #push(event) {
-    event.time = new Date();
-    this.#waiting.push(event);
+    this.#waiting.push({ event, time: new Date() });
     this.#waitingCount += 1;
     // Cut in bulk: a shift per message would cost as much as the message.
     if (this.#waiting.length > 2 * ROWS_MAX) this.#waiting = this.#waiting.slice(-ROWS_MAX);
+    this.#soon();
+  }
+
+  #soon() {
     this.#timer ??= setTimeout(() => this.#draw(), this.#flooded ? DRAW_FLOOD_MS : DRAW_EVERY_MS);
   }
 
   #draw() {
+    clearTimeout(this.#timer);
     this.#timer = undefined;
     const { rows, count, pause } = this.#parts;
-    write(count, this.#received === 0 ? '' : `${whole(this.#received)} received`);
+    const matched = this.#wanted === '' ? '' : `${whole(this.#matched)} of `;
+    write(count, this.#received === 0 ? '' : `${matched}${whole(this.#received)} received`);
     if (this.#paused) {
       write(pause, this.#waitingCount === 0 ? 'Resume' : `Resume (${whole(this.#waitingCount)})`);
       return;
     }
     this.#flooded = this.#waiting.length > ROWS_MAX / 2;
-    const fresh = this.#waiting.slice(-ROWS_MAX).reverse().map((event) => this.#row(event));
+    const fresh = this.#waiting.slice(-ROWS_MAX).reverse();
     this.#waiting = [];
     this.#waitingCount = 0;
-    rows.prepend(...fresh);
+    rows.prepend(...fresh.map((each) => this.#row(each)));
     while (rows.children.length > ROWS_MAX) rows.lastChild.remove();
     this.#blank();
   }
 
-  #row(event) {
-    const ms = String(event.time.getMilliseconds()).padStart(3, '0');
-    const time = element('time', {}, clock(event.time), element('span', {}, `.${ms}`));
-    if (event.type === 'note') return element('li', { class: 'note' }, time, element('span', { class: 'value' }, event.text));
+  #row({ event, time }) {
+    const row = messageLine(event, { time, topic: event.topic === this.#filter ? undefined : event.topic });
+    row.event = event;
+    return row;
+  }
 
-    const topic = event.topic === this.#filter ? [] : [element('span', { class: 'topic', title: event.topic }, event.topic)];
-    if (event.type === 'gap') {
-      const left = event.to - event.from + 1;
-      const text = `gap: ${whole(left)} left out, #${event.from} to #${event.to} (${REASON[event.reason] ?? event.reason})`;
-      return element('li', { class: 'gap' }, time, ...topic, element('span', { class: 'value' }, text));
-    }
-    const line = element('summary', {}, time, ...topic, element('span', { class: 'at' }, `#${event.offset}`), element('span', { class: 'value' }, json(event.data, { limit: LINE_CHARS })));
-    const opened = element('details', {}, line);
-    // Drawn when opened: of two hundred rows few ever are.
-    opened.addEventListener('toggle', () => {
-      if (opened.children.length === 1) opened.append(element('pre', { tabindex: '0' }, json(event.data, { indent: 2, limit: OPENED_CHARS })));
-    });
-    return element('li', { class: 'message' }, opened);
+  /** Only messages that hold this text, of those that are shown and of those that come. */
+  #find(wanted) {
+    this.#wanted = wanted;
+    const keep = (event) => wanted === '' || event.type !== 'message' || matches(event, wanted);
+    for (const row of [...this.#parts.rows.children]) if (!keep(row.event)) row.remove();
+    this.#waiting = this.#waiting.filter(({ event }) => keep(event));
+    this.#waitingCount = this.#waiting.length;
+    this.#received = 0;
+    this.#matched = 0;
+    this.#draw();
+    this.#blank();
   }
 
   #pause(paused) {
@@ -144,23 +135,27 @@ export class Tail {
     this.#waiting = [];
     this.#waitingCount = 0;
     this.#received = 0;
+    this.#matched = 0;
     this.#parts.rows.replaceChildren();
     this.#draw();
     this.#blank();
   }
 
   #blank() {
-    const { rows, blank, pause, clear } = this.#parts;
+    const { rows, blank, pause, clear, find } = this.#parts;
     const empty = rows.children.length === 0;
-    pause.disabled = this.#filter === '';
+    const filter = this.#filter;
+    pause.disabled = filter === '';
+    find.disabled = filter === '';
     clear.disabled = empty && !this.#paused;
     blank.hidden = !empty;
     if (!empty) return;
-    const wild = /[*>]/.test(this.#filter);
-    const to = this.#filter === '' ? 'news' : this.#filter;
-    const what = this.#filter === '' ? ['Nothing followed', 'Choose a topic, or type a pattern: * stands for one segment, a last > for the rest.'] : [`Waiting for ${this.#filter}`, wild ? 'Whatever is published to a topic that matches appears here.' : 'Whatever is published appears here:'];
-    blank.replaceChildren(element('strong', {}, what[0]), element('span', {}, what[1]));
-    if (this.#filter !== '' && !wild && !to.startsWith('$')) blank.append(element('code', {}, `fanfare pub ${to} '{"hello":1}'`));
+    const wild = isPattern(filter);
+    let [title, text] = ['Nothing followed', 'Choose a topic, or type a pattern: * stands for one segment, a last > for the rest.'];
+    if (this.#wanted !== '') [title, text] = ['No match', 'No message since then holds that text.'];
+    else if (filter !== '') [title, text] = [`Waiting for ${filter}`, wild ? 'Whatever is published to a topic that matches appears here.' : 'Whatever is published appears here:'];
+    blank.replaceChildren(element('strong', {}, title), element('span', {}, text));
+    if (filter !== '' && !wild && !filter.startsWith('$')) blank.append(element('code', {}, `fanfare pub ${filter} '{"hello":1}'`));
   }
 
   #trouble(text) {
@@ -168,3 +163,5 @@ export class Tail {
     write(this.#parts.error, text);
   }
 }
+
+const matches = ({ topic, data }, wanted) => topic.toLowerCase().includes(wanted) || stringify(data).toLowerCase().includes(wanted);

@@ -63,6 +63,7 @@ impl Collector for Snapshot {
             &counter(figures.closed_expired),
         )?;
         write("refused_credentials", "Credentials shown that did not count", &counter(figures.refused_credentials))?;
+        write("refused_origins", "Requests refused for their Host or Origin", &counter(figures.refused_origins))?;
         write("refused", "Connections refused, the server being full or draining", &counter(figures.refused))?;
         write(
             "limited_attempts",

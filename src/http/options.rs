@@ -178,6 +178,7 @@ impl ServiceBuilder {
             options: self.options,
             draining: AtomicBool::new(false),
             refused: AtomicU64::new(0),
+            refused_origins: AtomicU64::new(0),
             stats_served: AtomicBool::new(false),
             streams: Arc::default(),
         };

@@ -71,6 +71,8 @@ pub(crate) struct Shared {
     pub(super) draining: AtomicBool,
     /// Connections refused, for want of room or while draining.
     pub(super) refused: AtomicU64,
+    /// Requests refused for their `Host` or `Origin`.
+    pub(super) refused_origins: AtomicU64,
     /// Whether a task publishes `$stats`.
     pub(super) stats_served: AtomicBool,
     /// What event streams have done, and whether they are to end.
@@ -182,7 +184,10 @@ impl Service {
         B::Error: Into<Box<dyn Error + Send + Sync>>,
     {
         match origin::judge(request.uri(), request.headers(), &self.shared.options, self.shared.trust()) {
-            Err(foreign) => reply::error(StatusCode::FORBIDDEN, ErrorCode::Forbidden, foreign.as_str()),
+            Err(foreign) => {
+                self.shared.refused_origins.fetch_add(1, Ordering::Relaxed);
+                reply::error(StatusCode::FORBIDDEN, ErrorCode::Forbidden, foreign.as_str())
+            }
             Ok(allowed) => {
                 let preflight = request.method() == Method::OPTIONS;
                 let mut response = if preflight { origin::preflight() } else { self.route(request, client).await };
@@ -253,7 +258,7 @@ impl Service {
             },
             path => Ok(match page::asset(path) {
                 Some(_) if !is_get => not_allowed("GET, HEAD"),
-                Some(asset) => asset.respond(),
+                Some(asset) => asset.respond(&head.headers),
                 None => reply::error(StatusCode::NOT_FOUND, ErrorCode::BadRequest, "nothing here"),
             }),
         };

@@ -1,52 +1,6 @@
 // MessagePack in one page, apart from every implementation that is tested with it.
 // Integers are exact: beyond 2^53 they are BigInt, on both sides.
 
-export function encode(value) {
-  const out = [];
-  put(value, out);
-  return Uint8Array.from(out);
-}
-
-function put(value, out) {
-  if (value === null || value === undefined) out.push(0xc0);
-  else if (typeof value === 'boolean') out.push(value ? 0xc3 : 0xc2);
-  else if (typeof value === 'bigint' || Number.isSafeInteger(value)) putInteger(BigInt(value), out);
-  else if (typeof value === 'number') out.push(0xcb, ...raw(8, (view) => view.setFloat64(0, value)));
-  else if (typeof value === 'string') {
-    const utf8 = new TextEncoder().encode(value);
-    if (utf8.length < 32) out.push(0xa0 | utf8.length);
-    else out.push(0xdb, ...raw(4, (view) => view.setUint32(0, utf8.length)));
-    for (const byte of utf8) out.push(byte);
-  } else if (value instanceof Uint8Array) {
-    out.push(0xc6, ...raw(4, (view) => view.setUint32(0, value.length)), ...value);
-  } else if (Array.isArray(value)) {
-    if (value.length < 16) out.push(0x90 | value.length);
-    else out.push(0xdd, ...raw(4, (view) => view.setUint32(0, value.length)));
-    for (const inner of value) put(inner, out);
-  } else {
-    const entries = Object.entries(value);
-    if (entries.length < 16) out.push(0x80 | entries.length);
-    else out.push(0xdf, ...raw(4, (view) => view.setUint32(0, entries.length)));
-    for (const [key, inner] of entries) {
-      put(key, out);
-      put(inner, out);
-    }
-  }
-}
-
-function putInteger(n, out) {
-  if (n >= 0n && n < 128n) out.push(Number(n));
-  else if (n < 0n && n >= -32n) out.push(Number(n) & 0xff);
-  else if (n >= 0n) out.push(0xcf, ...raw(8, (view) => view.setBigUint64(0, n)));
-  else out.push(0xd3, ...raw(8, (view) => view.setBigInt64(0, n)));
-}
-
-function raw(length, set) {
-  const bytes = new Uint8Array(length);
-  set(new DataView(bytes.buffer));
-  return bytes;
-}
-
 /** Reads one value that fills `bytes` to the end. */
 export function decode(bytes) {
   const view = new DataView(bytes.buffer, bytes.byteOffset, bytes.byteLength);

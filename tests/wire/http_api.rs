@@ -236,9 +236,15 @@ fn the_page_stands_at_the_root() {
     let reply = get(&server, "/");
     assert_eq!((reply.status, reply.header("content-type")), (200, Some("text/html; charset=utf-8")));
     assert!(reply.header("content-security-policy").is_some());
-    for (_, rest) in reply.text().match_indices("/assets/").map(|(at, _)| reply.text().split_at(at)) {
-        let path = rest.split('"').next().expect("a path ends");
-        assert_eq!(get(&server, path).status, 200, "{path}");
+    let named: Vec<&str> = reply.text().split("=\"assets/").skip(1).filter_map(|rest| rest.split('"').next()).collect();
+    assert!(named.len() > 10, "{named:?}");
+    for name in named {
+        let file = get(&server, &format!("/assets/{name}"));
+        assert_eq!(file.status, 200, "{name}");
+        // The browser has it now.
+        let tag = file.header("etag").expect("a tag");
+        let again = request(&server, "GET", &format!("/assets/{name}"), &[("If-None-Match", tag)], b"");
+        assert_eq!((again.status, again.body.len()), (304, 0), "{name}");
     }
 }
 

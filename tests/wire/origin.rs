@@ -33,6 +33,21 @@ fn a_host_that_the_server_does_not_go_by_is_forbidden() {
 }
 
 #[test]
+fn what_is_refused_for_its_host_or_origin_is_counted() {
+    let server = Server::with(SETTINGS);
+    let refused = || {
+        let reply = request(&server, "GET", "/metrics", &[], b"");
+        let value = reply.text().lines().find_map(|line| line.strip_prefix("fanfare_refused_origins_total "));
+        value.and_then(|value| value.parse::<u64>().ok())
+    };
+    assert_eq!(refused(), Some(0));
+    request(&server, "GET", "/", &[("Host", "evil.example")], b"").expect_error(403, "forbidden");
+    request(&server, "GET", "/ws", &[("Origin", "https://evil.example")], b"").expect_error(403, "forbidden");
+    request(&server, "GET", "/v1/topics", &[("Origin", "https://app.example.com")], b"");
+    assert_eq!(refused(), Some(2));
+}
+
+#[test]
 fn a_foreign_origin_is_forbidden_and_an_allowed_one_is_repeated() {
     let server = Server::with(SETTINGS);
     for (origin, allowed) in [

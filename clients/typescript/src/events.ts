@@ -9,7 +9,7 @@
  * Patterns, joining as a member, and more topics than a stream may have take a WebSocket: `unsupported`.
  */
 
-import type { Encoding } from './encoding.ts';
+import { type Encoding, json } from './encoding.ts';
 import type { SocketLike } from './link.ts';
 import { patternOf } from './pattern.ts';
 import type {
@@ -371,9 +371,11 @@ export class EventConnection implements SocketLike {
   }
 
   #heard(name: string, data: string): void {
+    const { protocol, decode } = this.#encoding;
     let event: ServerEvent;
     try {
-      event = JSON.parse(data);
+      // A decoder of JSON may keep more than the runtime's does.
+      event = (protocol === json.protocol ? decode(data) : JSON.parse(data)) as ServerEvent;
     } catch {
       // The client knows what to do with it.
       return this.onmessage?.({ data } as never);
