@@ -210,6 +210,10 @@ impl Subscription {
         loop {
             if self.reading.is_none() {
                 let (topic, follower) = self.inbox.next()?;
+                if follower.slot() == Follower::GONE {
+                    // Of a removed topic all has been read: it would begin anew.
+                    continue;
+                }
                 self.place(&topic, &follower);
                 self.reading = Some(topic);
             }
@@ -218,8 +222,9 @@ impl Subscription {
             }
             if let Some(topic) = self.reading.take()
                 && topic.ring().is_closed()
+                && let Some(place) = self.places.remove(&Arc::as_ptr(&topic).addr())
             {
-                self.places.remove(&Arc::as_ptr(&topic).addr());
+                place.follower.set_slot(Follower::GONE);
             }
         }
     }

@@ -3,6 +3,7 @@
 use std::future::Future;
 use std::pin::pin;
 use std::sync::Arc;
+use std::sync::atomic::AtomicU64;
 use std::task::{Context, Poll, Waker};
 
 use super::{Broker, Delivery, History, PublishError, SubscribeError, TryPublishError};
@@ -127,6 +128,22 @@ fn idle_topics_go_once_they_have_lingered() {
     let second = now(publisher.publish(&2)).expect("published");
     assert_eq!(second.offset, 1);
     assert_ne!(first.epoch, second.epoch);
+}
+
+#[test]
+fn what_was_read_of_a_topic_that_goes_is_not_announced_as_missed() {
+    let time = Arc::new(AtomicU64::new(0));
+    let history = History { age_ms: 10, ..History::default() };
+    let broker = Broker::builder().history(history).linger_ms(0).build_by(&time);
+    let mut subscription = broker.subscribe(">").expect("subscribed");
+    now(broker.publish("a", &1)).expect("published");
+    // The one message, and not yet that there are no more.
+    assert!(matches!(subscription.try_next(), Some(Delivery::Message(_))));
+    broker.registry().sweep(2_000);
+    assert_eq!(broker.registry().topics(), 0);
+    assert_eq!(offsets(&mut subscription), []);
+    now(broker.publish("a", &2)).expect("published");
+    assert_eq!(offsets(&mut subscription), [("a".to_owned(), 1)]);
 }
 
 #[test]
