@@ -177,10 +177,12 @@ fn announce_gaps(conn: &mut Conn, slots: &TopicSlots, stats: &Stats) -> ControlF
             if slot.topic.overflow() == Overflow::Disconnect {
                 return ControlFlow::Break(());
             }
-            gaps.push((number, Arc::clone(&slot.topic), place.next, oldest));
+            gaps.push((number, Arc::clone(&slot.topic), place, oldest));
         }
     }
-    for (number, topic, from, resume) in gaps {
+    // What is missing of a topic that was removed comes before what is missing of the one born after it.
+    gaps.sort_unstable_by_key(|(.., place, _)| place.noted);
+    for (number, topic, Place { next: from, .. }, resume) in gaps {
         if let Some(stalled) = &mut conn.stalled {
             stalled.move_on(number, resume);
         }

@@ -241,8 +241,7 @@ impl Shard {
             self.mailbox.stats().stalled.add(1);
             Box::default()
         });
-        let place = Place { next, asked_to: cursor };
-        stalled.stand(&mut self.slots, slot, place, self.options.behind_topics_max)
+        stalled.stand(&mut self.slots, slot, Place::new(next, cursor), self.options.behind_topics_max)
     }
 
     /// Follows the topic of that name for one more connection; gives its number here.

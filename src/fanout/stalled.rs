@@ -7,7 +7,7 @@
 use std::collections::HashMap;
 use std::sync::Arc;
 
-use foldhash::fast::RandomState;
+use foldhash::fast::FixedState;
 
 use super::slots::TopicSlots;
 use crate::broker::{Form, Message, Topic};
@@ -18,10 +18,13 @@ use crate::ring::Seq;
 pub(super) struct Stalled {
     /// The frame that has been written in part. It comes before anything else.
     rest: Option<Rest>,
-    /// Where it goes on in each topic that moved meanwhile, by the topic's number in the shard.
-    places: HashMap<u32, Place, RandomState>,
+    /// Where it goes on in each topic that moved meanwhile, by the topic's number in the shard: which nobody
+    /// outside can choose, so that a hash without a secret does, and a simulation can be repeated.
+    places: HashMap<u32, Place, FixedState>,
     /// Which topic comes first this time.
     turn: usize,
+    /// How many places it has stood at.
+    noted: u64,
     /// In the shard's list of those that go on in the next turn.
     pub(super) queued: bool,
 }
@@ -34,6 +37,14 @@ pub(super) struct Place {
     pub(super) next: Seq,
     /// Entries before this one were asked for: none of them is passed over.
     pub(super) asked_to: Seq,
+    /// Which of its places this is: those of a topic that was removed and born anew have this order.
+    pub(super) noted: u64,
+}
+
+impl Place {
+    pub(super) fn new(next: Seq, asked_to: Seq) -> Self {
+        Place { next, asked_to, noted: 0 }
+    }
 }
 
 /// The rest of a frame.
@@ -108,7 +119,7 @@ impl Stalled {
     ///
     /// False when it is behind in `places_max` topics and this would be one more.
     pub(super) fn fall_behind(&mut self, slots: &mut TopicSlots, slot: u32, next: Seq, places_max: usize) -> bool {
-        self.stand(slots, slot, Place { next, asked_to: Seq(0) }, places_max)
+        self.stand(slots, slot, Place::new(next, Seq(0)), places_max)
     }
 
     /// Notes where it stands in a topic. A place that is noted already stays.
@@ -121,7 +132,8 @@ impl Stalled {
         if self.places.len() >= places_max {
             return false;
         }
-        self.places.insert(slot, place);
+        self.noted += 1;
+        self.places.insert(slot, Place { noted: self.noted, ..place });
         slots.pin(slot);
         true
     }

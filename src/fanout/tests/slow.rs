@@ -56,6 +56,35 @@ fn what_has_left_the_ring_becomes_a_gap_that_accounts_for_it() {
 }
 
 #[test]
+fn the_gaps_of_a_topic_that_was_removed_come_before_those_of_the_one_born_after_it() {
+    let mut rig = Rig::new(History::default(), options());
+    let mut peer = rig.connect(60);
+    rig.subscribe(&peer, "*");
+    rig.read_all(&mut peer);
+    peer.expect("subscribed");
+    let names = ["a", "b", "c", "d", "e"];
+    let mut born: Vec<(String, String)> = Vec::new();
+    for time in 1..=4 {
+        for name in names {
+            rig.publish(name, "1");
+            let topic = rig.broker.registry().get(name).expect("it was published to");
+            born.push((name.to_owned(), topic.epoch().to_string()));
+        }
+        rig.broker.registry().sweep(time * 1_000_000);
+        rig.turn();
+        assert_eq!(rig.broker.registry().topics(), 0);
+    }
+    rig.read_all(&mut peer);
+    let told: Vec<(String, String)> = std::iter::from_fn(|| peer.next())
+        .map(|event| ["topic", "epoch"].map(|key| event[key].as_str().expect("a text").to_owned()).into())
+        .collect();
+    for name in names {
+        let of_name = |all: &[(String, String)]| all.iter().filter(|(of, _)| of == name).cloned().collect::<Vec<_>>();
+        assert_eq!(of_name(&told), of_name(&born));
+    }
+}
+
+#[test]
 fn a_stalled_subscriber_costs_no_memory_for_what_is_published_meanwhile() {
     let history = History { entries: 8, ..History::default() };
     let mut rig = Rig::new(history, options());
