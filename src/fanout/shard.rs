@@ -207,6 +207,16 @@ impl Shard {
                         conn_state.lane.extend_from_slice(&frames);
                     }
                     self.touch(conn);
+                    if let Some(spread_ms) = self.draining {
+                        // It was on its way when the others were sent away, and has now been welcomed.
+                        let goodbye = Goodbye { reconnect_ms: Some(spread_ms / 2) };
+                        self.close(
+                            conn,
+                            CloseCode::SERVICE_RESTART,
+                            CloseCode::SERVICE_RESTART.reason(),
+                            Some(goodbye),
+                        );
+                    }
                 }
                 What::Join(target, terms, asker) => self.join(conn, target, terms, asker),
                 What::Leave(target, asker) => self.leave(conn, &target, &asker),
@@ -230,11 +240,6 @@ impl Shard {
         link.set_slot(conn);
         self.wheel.add(conn, id, self.tick, self.wheel.heartbeat());
         self.mailbox.stats().connections.add(1);
-        if let Some(spread_ms) = self.draining {
-            // It was on its way when the others were sent away.
-            let goodbye = Goodbye { reconnect_ms: Some(spread_ms / 2) };
-            self.close(conn, CloseCode::SERVICE_RESTART, CloseCode::SERVICE_RESTART.reason(), Some(goodbye));
-        }
     }
 
     fn remove(&mut self, conn: u32, kept: Keepsake) {

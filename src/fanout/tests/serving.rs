@@ -4,6 +4,7 @@ use super::super::Keepsake;
 use super::*;
 use crate::fanout::mail::Goodbye;
 use crate::protocol::CloseCode;
+use crate::ws::{self, Opcode};
 
 #[test]
 fn a_subscriber_gets_what_is_published_after_its_subscribed() {
@@ -156,6 +157,12 @@ fn a_connection_that_comes_while_others_are_sent_away_is_sent_away_too() {
     rig.mailbox.drain(1000);
     rig.turn();
     let mut late = rig.connect(FAST);
+    late.expect_nothing();
+    let mut welcome = Vec::new();
+    ws::push(&mut welcome, Opcode::Text, br#"{"type":"welcome"}"#);
+    late.link.add_lane(welcome.len());
+    rig.post(&late, What::Lane(welcome));
+    late.expect("welcome");
     assert_eq!(late.expect("goodbye")["reconnect_ms"], 500);
     late.take();
     assert_eq!(late.closed, Some(1012));
