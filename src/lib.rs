@@ -40,6 +40,8 @@ mod ring;
 #[cfg(feature = "server")]
 mod server;
 mod session;
+#[cfg(test)]
+mod simulation;
 #[cfg(feature = "store")]
 mod store;
 mod sync;

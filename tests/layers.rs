@@ -15,7 +15,7 @@ use tokens::{Token, tokens};
 
 /// The rows, from the top. Modules of one row know nothing of each other.
 const ROWS: &[&[&str]] = &[
-    &["lib", "main", "cli", "corpora"],
+    &["lib", "main", "cli", "corpora", "simulation"],
     &["server"],
     &["config"],
     &["http"],

@@ -14,6 +14,9 @@ pub(super) enum Clock {
     /// Set by whoever holds the other end.
     #[cfg(test)]
     ByHand(Arc<AtomicU64>),
+    /// A runtime's, which may stand still, from then on.
+    #[cfg(test)]
+    OfRuntime(tokio::time::Instant),
 }
 
 impl Clock {
@@ -28,6 +31,8 @@ impl Clock {
             Clock::System { started, started_ms } => started_ms + started.elapsed().as_millis() as u64,
             #[cfg(test)]
             Clock::ByHand(now_ms) => now_ms.load(Ordering::Relaxed),
+            #[cfg(test)]
+            Clock::OfRuntime(started) => started.elapsed().as_millis() as u64,
         }
     }
 
@@ -37,6 +42,8 @@ impl Clock {
             Clock::System { started, .. } => started.elapsed().as_millis() as u64,
             #[cfg(test)]
             Clock::ByHand(now_ms) => now_ms.load(Ordering::Relaxed),
+            #[cfg(test)]
+            Clock::OfRuntime(started) => started.elapsed().as_millis() as u64,
         }
     }
 }

@@ -476,20 +476,29 @@ impl Builder {
     ///
     /// When the operating system has no randomness to give: epochs must never repeat.
     pub fn build(self) -> Broker {
-        self.build_with(Clock::system())
+        self.build_with(Clock::system(), random)
     }
 
     /// A broker for which it is what time its holder says.
     #[cfg(test)]
     pub(crate) fn build_by(self, now_ms: &Arc<AtomicU64>) -> Broker {
-        self.build_with(Clock::ByHand(Arc::clone(now_ms)))
+        self.build_with(Clock::ByHand(Arc::clone(now_ms)), random)
     }
 
-    fn build_with(self, clock: Clock) -> Broker {
-        let seed = || getrandom::u64().expect("the operating system gives randomness");
+    /// A broker that does the same whenever it is built with this seed, by the clock of the runtime.
+    #[cfg(test)]
+    pub(crate) fn build_alike(self, seed: u64) -> Broker {
+        self.build_with(Clock::OfRuntime(tokio::time::Instant::now()), || mix(seed))
+    }
+
+    fn build_with(self, clock: Clock, seed: impl Fn() -> u64) -> Broker {
         let registry = Registry::new(self.options, seed());
         Broker { core: Arc::new(Core { registry, clock, connection_seed: seed(), connections: AtomicU64::new(0) }) }
     }
+}
+
+fn random() -> u64 {
+    getrandom::u64().expect("the operating system gives randomness")
 }
 
 /// A payload from bytes that hold JSON, for the common case of text at hand.

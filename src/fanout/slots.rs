@@ -4,6 +4,7 @@ use std::collections::HashMap;
 use std::ops::{Index, IndexMut};
 use std::sync::Arc;
 
+use foldhash::fast::FixedState;
 use foldhash::quality::RandomState;
 use slab::Slab;
 
@@ -30,7 +31,7 @@ pub(super) struct TopicSlot {
     /// Which messages are the newest of their key, while somebody is to get only those.
     newest: Option<Box<Newest>>,
     /// Members of the topic that are told who comes and goes, and the version that they know.
-    pub(super) watchers: HashMap<u32, u64, RandomState>,
+    pub(super) watchers: HashMap<u32, u64, FixedState>,
     /// The version that all of them have been told, but for those who are behind.
     pub(super) told: u64,
     /// The shard's patterns that match the name.

@@ -66,18 +66,15 @@ impl Secret {
         Secret(u128::from_le_bytes(bytes))
     }
 
-    /// In base 36.
+    /// In base 36, always as long.
     pub(super) fn text(self) -> String {
+        const DIGITS: usize = 25;
         let mut number = self.0;
-        let mut digits = Vec::with_capacity(25);
-        loop {
-            digits.push(b"0123456789abcdefghijklmnopqrstuvwxyz"[(number % 36) as usize]);
+        let mut digits = [b'0'; DIGITS];
+        for digit in digits.iter_mut().rev() {
+            *digit = b"0123456789abcdefghijklmnopqrstuvwxyz"[(number % 36) as usize];
             number /= 36;
-            if number == 0 {
-                break;
-            }
         }
-        digits.reverse();
         digits.into_iter().map(char::from).collect()
     }
 

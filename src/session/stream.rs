@@ -56,8 +56,13 @@ impl Stream {
 
     /// Any other stream, written to through a pipe that a task of its own empties.
     pub(crate) fn other(stream: Box<dyn Duplex>, ahead: &[u8]) -> (Self, Transport) {
+        Self::through(Pipe::default(), stream, ahead)
+    }
+
+    /// A stream that is written to through this pipe.
+    pub(crate) fn through(pipe: Pipe, stream: Box<dyn Duplex>, ahead: &[u8]) -> (Self, Transport) {
         let (read, write) = tokio::io::split(stream);
-        let pipe = Arc::new(Pipe::default());
+        let pipe = Arc::new(pipe);
         let pump = Arc::clone(&pipe);
         let pump = tokio::spawn(async move { pump.pump(write).await });
         let source = Source::Other { read, _pump: Pump(pump.abort_handle()) };
