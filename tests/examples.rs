@@ -31,7 +31,7 @@ fn axum_mount_publishes_what_is_posted_to_the_app() {
 }
 
 #[test]
-fn chat_remembers_what_was_said_within_its_bounds() {
+fn chat_remembers_what_was_said() {
     check("chat");
 }
 

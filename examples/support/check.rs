@@ -15,7 +15,7 @@ use serde_json::{Value, json};
 use tokio::io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufReader, Lines};
 use tokio::net::TcpStream;
 use tokio::process::{Child, ChildStdout, Command};
-use tokio::time::{sleep, timeout};
+use tokio::time::timeout;
 use tokio_tungstenite::tungstenite::Message;
 use tokio_tungstenite::{MaybeTlsStream, WebSocketStream};
 
@@ -75,27 +75,26 @@ async fn axum_mount(example: &Example) -> Outcome<Client> {
     Ok(office)
 }
 
-/// What is said in a room is remembered, unless it breaks the rules.
+/// What is said in a room is remembered, with its time; who is typing is not, for long.
 async fn chat(example: &Example) -> Outcome<Client> {
-    let mut ana = example.follow("/events/ws", "chat.kitchen").await?;
-    for text in ["one", &"x".repeat(1_001), "three"] {
-        let data = json!({"kind": "said", "from": "1", "name": "Ben", "text": text});
-        let said = json!({"topic": "chat.kitchen", "data": data}).to_string();
+    let mut ana = example.follow("/events/ws", "*.kitchen").await?;
+    for at in 0..60 {
+        let said = json!({"topic": "chat.kitchen", "data": {"from": "1", "name": "Ben", "text": at}}).to_string();
         assert_eq!(example.http("POST", "/events/v1/publish", &said).await?.0, 200);
-        assert_eq!(ana.event("message").await?["data"]["text"], text);
+        let typing = said.replace("chat.", "typing.");
+        assert_eq!(example.http("POST", "/events/v1/publish", &typing).await?.0, 200);
+        let message = ana.event("message").await?;
+        assert_eq!((&message["data"]["text"], message["at"].is_u64()), (&json!(at), true), "{message}");
+        ana.event("message").await?;
     }
-    let offsets = loop {
-        let (status, body) = example.http("GET", "/rooms/kitchen", "").await?;
-        assert_eq!(status, 200);
-        let messages: Vec<Value> = serde_json::from_str(&body)?;
-        if messages.len() >= 2 {
-            break messages.iter().map(|message| message["offset"].as_u64()).collect::<Vec<_>>();
-        }
-        sleep(Duration::from_millis(10)).await;
-    };
-    assert_eq!(offsets, [Some(1), Some(3)], "what is too long is not kept");
-    assert_eq!(example.http("GET", "/rooms/a.b", "").await?.0, 404);
+    for (topic, kept) in [("chat", 50), ("typing", 8)] {
+        let path = format!("/events/v1/topics/{topic}.kitchen/history");
+        let (status, body) = example.http("GET", &path, "").await?;
+        let history: Value = serde_json::from_str(&body)?;
+        assert_eq!((status, history["messages"].as_array().map(Vec::len)), (200, Some(kept)), "{body}");
+    }
     assert!(example.http("GET", "/", "").await?.1.contains("<!doctype html>"));
+    assert_eq!(example.http("GET", "/chat.js", "").await?.0, 200);
     Ok(ana)
 }
 
