@@ -413,6 +413,10 @@ impl Shard {
         if let Some(forms) = forms {
             forms.add(state.link.form);
         }
+        if state.subs.is_empty() {
+            // Most have one or two, and a vector would begin with four.
+            state.subs.reserve_exact(1);
+        }
         state.subs.push(Sub { to: list, place: members.len() as u32, watches: false });
         members.push(Member { conn, sub });
         if let List::Pattern(pattern) = list {

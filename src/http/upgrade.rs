@@ -74,7 +74,7 @@ pub(super) async fn upgrade<B>(service: &Service, mut request: Request<B>, clien
             let Some(counted) = is_of_page.then(|| shared.refusals.enter(REFUSALS_MAX)).flatten() else {
                 return refuse(&denied);
             };
-            (shared.gate.stranger(), Some(Refusal { denied, _counted: counted }))
+            (shared.gate.stranger(), Some(Box::new(Refusal { denied, _counted: counted })))
         }
     };
 

@@ -45,7 +45,7 @@ pub(crate) struct Admission {
     /// Gives out the next pass, for an `auth` command.
     pub(crate) gate: Gate,
     /// Who shows credentials that do not count, where no status can be seen, is told so and let go.
-    pub(crate) refusal: Option<Refusal>,
+    pub(crate) refusal: Option<Box<Refusal>>,
     pub(crate) id: ConnectionId,
     pub(crate) form: Form,
     /// Present if messages may be compressed.
@@ -85,19 +85,27 @@ enum End {
 /// # Cancel safety
 ///
 /// Dropped, the connection ends without a goodbye; its shard is told.
-pub(crate) async fn run(admission: Admission, mut stream: Stream, transport: Transport) {
+pub(crate) fn run(
+    admission: Admission,
+    mut stream: Stream,
+    transport: Transport,
+) -> impl Future<Output = ()> + Send + use<> {
+    // Not an `async fn`, which would hold its arguments beside what they become for as long as the connection
+    // lasts.
     let mut session = Session::open(admission, transport);
     let link = Arc::clone(&session.link);
     let mailbox = Arc::clone(&session.mailbox);
-    let mut serving = pin!(session.serve(&mut stream));
-    poll_fn(|cx| {
-        // The shard has met a full socket: it is told when there is room again.
-        if link.poll_room(cx).is_ready() {
-            mailbox.post(&link, What::Writable);
-        }
-        serving.as_mut().poll(cx)
-    })
-    .await;
+    async move {
+        let mut serving = pin!(session.serve(&mut stream));
+        poll_fn(|cx| {
+            // The shard has met a full socket: it is told when there is room again.
+            if link.poll_room(cx).is_ready() {
+                mailbox.post(&link, What::Writable);
+            }
+            serving.as_mut().poll(cx)
+        })
+        .await;
+    }
 }
 
 struct Session {
@@ -114,7 +122,7 @@ struct Session {
     /// Joins and leaves that the shard has been asked for. Wraps, as the shard's count does.
     asked: u32,
     gate: Gate,
-    refusal: Option<Refusal>,
+    refusal: Option<Box<Refusal>>,
     _counted: Counted,
 }
 
@@ -197,7 +205,8 @@ impl Session {
     }
 
     async fn serve(&mut self, stream: &mut Stream) {
-        if let Some(Refusal { denied, .. }) = &self.refusal {
+        if let Some(refusal) = &self.refusal {
+            let denied = &refusal.denied;
             self.machine.deny(denied, None, None, None, &mut self.out);
             let end = refused(denied);
             Box::pin(self.end(end, stream)).await;
