@@ -6,6 +6,8 @@ use clap::{Args, Parser, Subcommand, ValueEnum};
 
 use crate::protocol::Encoding;
 
+use super::bench::BenchArguments;
+
 /// A pub/sub message broker over WebSockets.
 ///
 /// Without a command it serves, as `fanfare serve` does.
@@ -43,6 +45,11 @@ pub(crate) enum Command {
     /// The token is signed with the first secret of the configuration, for its first issuer and audience.
     /// With --api-key it makes a random key and shows what to put into the configuration for it.
     Token(TokenArguments),
+    /// Put load on a server, and measure and check what comes of it
+    ///
+    /// Subscribers follow topics, publishers publish to them, and every message of every subscriber is checked.
+    /// Prints a table, or JSON. The status is 0 if the run went through and every limit of --expect held.
+    Bench(Box<BenchArguments>),
 }
 
 #[derive(Debug, Args)]

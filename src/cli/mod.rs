@@ -5,6 +5,7 @@
 //! error names, 2 is a command line that cannot be read.
 
 mod args;
+mod bench;
 mod check;
 mod client;
 mod event;
@@ -37,6 +38,7 @@ pub fn run() -> ExitCode {
         Some(Command::Serve(arguments)) => serve(arguments),
         Some(Command::Check(arguments)) => check::check(&arguments),
         Some(Command::Token(arguments)) => token::make(&arguments),
+        Some(Command::Bench(arguments)) => to_the_end(bench::run(*arguments)),
         Some(Command::Pub(arguments)) => to_the_end(pub_sub::publish(arguments)),
         Some(Command::Sub(arguments)) => to_the_end(pub_sub::subscribe(arguments)),
     }

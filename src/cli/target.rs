@@ -1,7 +1,7 @@
 //! Where a server is, from the address that people write.
 
 use http::Uri;
-use http::uri::{Authority, PathAndQuery, Scheme};
+use http::uri::Authority;
 use thiserror::Error;
 
 /// A server's WebSocket, as a client has to address it.
@@ -23,16 +23,31 @@ pub(crate) enum TargetError {
     Tls(String),
 }
 
-impl Target {
-    /// Reads `ws://HOST:PORT/ws`, or `http://HOST:PORT` with the path that the server is mounted at.
-    pub(crate) fn parse(text: &str) -> Result<Target, TargetError> {
+/// What an address says, whoever serves there.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Place {
+    pub(crate) tls: bool,
+    /// The host as it was written, with the port if there was one.
+    pub(crate) authority: String,
+    /// The host without the brackets of an IPv6 address.
+    pub(crate) host: String,
+    pub(crate) port: u16,
+    /// Path and query.
+    pub(crate) path: String,
+}
+
+impl Place {
+    /// Reads `ws://HOST:PORT/PATH`, or `http://HOST:PORT` with the path that the server is mounted at, below
+    /// which its WebSocket is at `socket`. An address without a path means that one as well.
+    pub(crate) fn parse(text: &str, socket: &str) -> Result<Place, TargetError> {
         let form = || TargetError::Form(text.to_owned());
         let uri: Uri = text.parse().map_err(|_| form())?;
         let scheme = uri.scheme_str().map(str::to_ascii_lowercase);
-        let mounted = match scheme.as_deref() {
-            Some("ws") => false,
-            Some("http") => true,
-            Some("wss" | "https") => return Err(TargetError::Tls(text.to_owned())),
+        let (mounted, tls) = match scheme.as_deref() {
+            Some("ws") => (false, false),
+            Some("http") => (true, false),
+            Some("wss") => (false, true),
+            Some("https") => (true, true),
             _ => return Err(form()),
         };
         let authority: &Authority = uri.authority().ok_or_else(form)?;
@@ -44,11 +59,12 @@ impl Target {
             Some(port) => port.as_str().parse().map_err(|_| form())?,
             // A port that is none: `http` passes over it.
             None if authority.as_str() != authority.host() => return Err(form()),
+            None if tls => 443,
             None => 80,
         };
         let host = authority.host().trim_matches(['[', ']']).to_owned();
         let path = if mounted || uri.path() == "/" {
-            format!("{}/ws", uri.path().trim_end_matches('/'))
+            format!("{}{socket}", uri.path().trim_end_matches('/'))
         } else {
             uri.path().to_owned()
         };
@@ -56,11 +72,19 @@ impl Target {
             Some(query) => format!("{path}?{query}"),
             None => path,
         };
-        let path: PathAndQuery = path.parse().map_err(|_| form())?;
-        let mut parts = uri.clone().into_parts();
-        parts.scheme = Scheme::try_from("ws").ok();
-        parts.path_and_query = Some(path);
-        Ok(Target { uri: Uri::from_parts(parts).map_err(|_| form())?, host, port })
+        Ok(Place { tls, authority: authority.to_string(), host, port, path })
+    }
+}
+
+impl Target {
+    /// Reads `ws://HOST:PORT/ws`, or `http://HOST:PORT` with the path that the server is mounted at.
+    pub(crate) fn parse(text: &str) -> Result<Target, TargetError> {
+        let Place { tls, authority, host, port, path } = Place::parse(text, "/ws")?;
+        if tls {
+            return Err(TargetError::Tls(text.to_owned()));
+        }
+        let uri = Uri::builder().scheme("ws").authority(authority).path_and_query(path).build();
+        Ok(Target { uri: uri.map_err(|_| TargetError::Form(text.to_owned()))?, host, port })
     }
 }
 

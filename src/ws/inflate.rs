@@ -72,6 +72,12 @@ pub(super) fn inflate<T>(
     })
 }
 
+/// Inflates a message that refers to nothing earlier. `None` if it is malformed or longer than `bytes_max`.
+#[cfg(feature = "server")]
+pub(crate) fn inflate_alone<T>(deflated: &[u8], bytes_max: usize, take: impl FnOnce(&[u8]) -> T) -> Option<T> {
+    inflate(deflated, &mut History::of(0), bytes_max, take).ok()
+}
+
 /// Inflates into `out`, which grows as need be, and gives the number of bytes.
 fn run(stream: &mut Inflate, deflated: &[u8], out: &mut Vec<u8>, bytes_max: usize) -> Result<usize, InflateError> {
     let mut count = 0;

@@ -45,5 +45,7 @@ pub use deflate::{Window, push_deflated};
 pub use extension::{Deflate, DeflateOptions};
 pub use frame::{CONTROL_PAYLOAD_BYTES_MAX, Head, Opcode, head, push, push_close};
 pub use handshake::{Accept, HandshakeError, check};
+#[cfg(feature = "server")]
+pub(crate) use inflate::inflate_alone;
 pub use reader::{Incoming, ReadError, ReadLimits, Reader};
 pub use text::Utf8Bytes;

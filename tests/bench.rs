@@ -1,0 +1,249 @@
+//! `fanfare bench` against the real server, and against servers that misbehave: what it measures, what it
+//! notices, and how it ends.
+//!
+//! Nothing here depends on how fast anything is: runs end after a number of messages, and the figures that are
+//! looked at are counts.
+
+#![cfg(feature = "server")]
+
+#[path = "bench/liar.rs"]
+mod liar;
+#[path = "support/server.rs"]
+mod server;
+
+use std::fs;
+use std::io::{Read, Write};
+use std::net::{TcpListener, TcpStream};
+use std::path::PathBuf;
+use std::process::{Command, Output, Stdio};
+use std::thread::sleep;
+use std::time::Duration;
+
+use liar::Lie;
+use serde_json::Value;
+use server::{Server, command};
+
+fn command_of(url: &str, words: &str) -> Command {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_fanfare"));
+    command.env_remove("FANFARE_URL").env_remove("FANFARE_TOKEN");
+    command.args(["bench", "--url", url, "--warmup", "0s"]).args(words.split_whitespace());
+    command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
+    command
+}
+
+fn url(server: &Server) -> String {
+    format!("http://{}", server.address())
+}
+
+fn bench(url: &str, words: &str) -> Output {
+    command_of(url, words).output().expect("it starts")
+}
+
+/// The report of a run, which has to end with that status.
+#[track_caller]
+fn report_of(output: &Output, status: i32) -> Value {
+    let errors = String::from_utf8_lossy(&output.stderr);
+    assert_eq!(output.status.code(), Some(status), "{errors}");
+    serde_json::from_slice(&output.stdout).expect("a report")
+}
+
+#[track_caller]
+fn assert_fails(output: &Output, with: &str) {
+    let errors = String::from_utf8_lossy(&output.stderr);
+    assert_eq!(output.status.code(), Some(1), "{errors}");
+    assert!(errors.contains(with), "{errors:?} does not contain {with:?}");
+}
+
+/// Counts by their path in the report: `checks.lost`.
+#[track_caller]
+fn assert_counts(report: &Value, counts: &[(&str, u64)]) {
+    for (path, count) in counts {
+        let found = path.split('.').fold(report, |value, key| &value[key]);
+        assert_eq!(found.as_u64(), Some(*count), "{path} of {report:#}");
+    }
+}
+
+/// A server that keeps all that is published here, so that nobody is too slow for it.
+fn keeping(name: &str) -> Server {
+    let rule = "[[topics]]\npattern = \">\"\nhistory_entries = 100_000\nhistory_bytes = 100_000_000\n";
+    let mut serve = command(&[]);
+    serve.arg("--config").arg(file(name, rule));
+    Server::run(serve)
+}
+
+/// A file with that content.
+fn file(name: &str, content: &str) -> PathBuf {
+    let path = PathBuf::from(env!("CARGO_TARGET_TMPDIR")).join(format!("bench-{name}"));
+    fs::write(&path, content).expect("a temporary file");
+    path
+}
+
+/// How many messages the server says it has handed to sockets.
+fn delivered(server: &Server) -> u64 {
+    let mut stream = TcpStream::connect(server.address()).expect("it listens");
+    let request = format!("GET /metrics HTTP/1.1\r\nHost: {}\r\nConnection: close\r\n\r\n", server.address());
+    stream.write_all(request.as_bytes()).expect("it reads");
+    let mut text = String::new();
+    stream.read_to_string(&mut text).expect("it answers");
+    let line = text.lines().find_map(|line| line.strip_prefix("fanfare_delivered_total "));
+    line.and_then(|count| count.parse().ok()).expect("a metric")
+}
+
+const ALL_RIGHT: &[(&str, u64)] = &[
+    ("checks.lost", 0),
+    ("checks.duplicated", 0),
+    ("checks.reordered", 0),
+    ("checks.gaps", 0),
+    ("checks.wrong_topic", 0),
+    ("checks.wrong_bytes", 0),
+    ("checks.misnumbered", 0),
+    ("connections.refused", 0),
+    ("connections.closed", 0),
+];
+
+#[test]
+fn every_message_of_every_subscriber_is_counted_and_checked() {
+    let server = keeping("checked.toml");
+    for words in [
+        "--rate 2000",
+        "--full-speed --window 16",
+        "--full-speed --format msgpack --threads 2",
+        "--rate 2000 --format msgpack --publish-format json",
+        "--rate 2000 --publish-format msgpack --size 1k --compression",
+        "--full-speed --window 8 --pattern -t 7 -p 3 --size 20k --duration 60s --prefix a.b",
+    ] {
+        let words = format!("--json --messages 200 -s 9 --expect lost=0,p99<60s {words}");
+        let report = report_of(&bench(&url(&server), &words), 0);
+        assert_counts(&report, ALL_RIGHT);
+        assert_eq!(report["complete"], true);
+        assert_eq!(report["connections"]["ready"], report["connections"]["asked"]);
+        // The last of them may be on their way when the time is over, but not lost.
+        assert_eq!(report["latency"]["count"], 9 * 200, "{words}");
+    }
+}
+
+#[test]
+fn subscribers_follow_their_topics_and_no_others() {
+    let server = Server::start();
+    let words = "--json --messages 300 --rate 3000 -s 10 -t 5 --follow 2 -p 7 --threads 3";
+    let report = report_of(&bench(&url(&server), words), 0);
+    assert_counts(&report, ALL_RIGHT);
+    // Streams are (topic, publisher) pairs: seven, of which topics 0 and 1 have two. Publishers take turns, so
+    // that of 300 messages the first six publishers make 43 and the last one 42; each topic has four followers.
+    assert_eq!(report["latency"]["count"], 300 * 4);
+}
+
+#[test]
+fn whoever_returns_recovers_what_was_missed() {
+    let server = keeping("recovered.toml");
+    let words = "--json --duration 3s --rate 20 -s 6 --storm-every 500ms --storm-away 100ms --recover --churn 10";
+    let report = report_of(&bench(&url(&server), words), 0);
+    assert_counts(&report, ALL_RIGHT);
+    assert_counts(&report, &[("checks.unrecovered", 0)]);
+    assert!(report["checks"]["recovered"].as_u64().is_some_and(|count| count >= 6), "{report:#}");
+}
+
+#[test]
+fn limits_that_are_broken_are_named_and_fail_the_run() {
+    let server = Server::start();
+    let output = bench(&url(&server), "--messages 20 -s 2 --expect p50<0us,lost=0");
+    assert_fails(&output, "p50<0us did not hold");
+    let text = String::from_utf8_lossy(&output.stdout);
+    assert!(text.contains("BROKEN p50<0us") && text.contains("held   lost=0"), "{text}");
+}
+
+#[test]
+fn tokens_get_in_and_a_refusal_is_told_with_its_reason() {
+    const SECRET: (&str, &str) = ("FANFARE_AUTH__SECRETS", "0123456789abcdef0123456789abcdef");
+    let mut serve = command(&[]);
+    serve.env(SECRET.0, SECRET.1);
+    let server = Server::run(serve);
+    let token = |subject: &str| {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_fanfare"));
+        command.args(["token", "--subject", subject, "--subscribe", "bench.*", "--publish", "bench.*"]);
+        let output = command.env(SECRET.0, SECRET.1).output().expect("it starts");
+        String::from_utf8(output.stdout).expect("text")
+    };
+    let tokens = file("tokens", &format!("{}\n{}", token("ana"), token("ben")));
+    let words = format!("--json -s 3 --messages 20 --tokens {}", tokens.display());
+    assert_counts(&report_of(&bench(&url(&server), &words), 0), ALL_RIGHT);
+
+    let refused = report_of(&bench(&url(&server), "--json -s 3 --token wrong"), 1);
+    assert!(refused["reason"].as_str().is_some_and(|reason| reason.contains("401")), "{refused:#}");
+    assert_counts(&refused, &[("connections.ready", 0), ("connections.refused", 4)]);
+}
+
+#[test]
+fn a_server_that_is_not_there_is_named() {
+    let port = {
+        let listener = TcpListener::bind("127.0.0.1:0").expect("a free port");
+        listener.local_addr().expect("bound").port()
+    };
+    let output = bench(&format!("http://127.0.0.1:{port}"), "-s 200");
+    assert_fails(&output, &format!("cannot connect to 127.0.0.1:{port}"));
+    assert_fails(&bench("http://127.0.0.1:0/%", "--slow 101"), "only 101 of 100");
+    assert_fails(&bench("127.0.0.1:1", ""), "ws://HOST:PORT/ws");
+}
+
+#[test]
+fn more_connections_than_descriptors_are_refused_with_the_number_that_would_do() {
+    let output = Command::new("sh")
+        .args(["-c", "ulimit -n 200 && exec \"$0\" bench -s 500", env!("CARGO_BIN_EXE_fanfare")])
+        .output()
+        .expect("there is a shell");
+    assert_fails(&output, "501 connections need 565 file descriptors and this process may have 200");
+    assert_fails(&output, "does for 136 connections");
+}
+
+#[test]
+fn a_server_that_goes_away_leaves_partial_results_and_a_reason() {
+    let mut server = Server::start();
+    let words = "--json --duration 60s --rate 500 -s 5";
+    let child = command_of(&url(&server), words).spawn().expect("it starts");
+    while delivered(&server) < 100 {
+        sleep(Duration::from_millis(10));
+    }
+    server.child.kill().expect("it runs");
+    let report = report_of(&child.wait_with_output().expect("it ends"), 1);
+    assert_eq!(report["complete"], false);
+    assert!(report["reason"].as_str().is_some_and(|reason| reason.contains("are gone")), "{report:#}");
+    assert!(report["connections"]["closed"].as_u64().is_some_and(|closed| closed > 0));
+    assert!(report["latency"]["count"].as_u64().is_some_and(|count| count > 0));
+}
+
+#[test]
+fn the_page_needs_nothing_else() {
+    let server = Server::start();
+    let path = file("bench.html", "");
+    let words = format!("--duration 1s -s 3 --html {}", path.display());
+    assert!(bench(&url(&server), &words).status.success());
+    let page = fs::read_to_string(&path).expect("it was written");
+    assert!(page.starts_with("<!doctype html>") && page.trim_end().ends_with("</html>"));
+    for title in ["Latency", "Delivered", "Missing so far", "Processor", "Memory of the server"] {
+        assert!(page.contains(&format!("aria-label=\"{title}\"")), "{title}");
+    }
+    for foreign in ["http://www", "https://", "src=", "href=", "<script", "url("] {
+        assert!(!page.contains(foreign), "{foreign}");
+    }
+    assert!(page.contains("default-src 'none'"));
+}
+
+#[test]
+fn lies_are_noticed() {
+    for (lie, path, status) in [
+        (Lie::Nothing, None, 0),
+        (Lie::Lose, Some("checks.lost"), 0),
+        (Lie::Repeat, Some("checks.duplicated"), 0),
+        (Lie::Swap, Some("checks.reordered"), 0),
+        (Lie::Change, Some("checks.wrong_bytes"), 1),
+    ] {
+        let url = liar::start(lie);
+        let report = report_of(&bench(&url, "--json --dialect raw -s 2 --messages 50 --rate 500"), status);
+        for (wrong, _) in ALL_RIGHT.iter().filter(|(wrong, _)| wrong.starts_with("checks.")) {
+            let count = wrong.split('.').fold(&report, |value, key| &value[key]).as_u64().expect("a count");
+            // What was changed did not come as it was, so it is lost as well.
+            let also = lie == Lie::Change && *wrong == "checks.lost";
+            assert_eq!(count > 0, path == Some(*wrong) || also, "{lie:?}: {wrong} is {count}");
+        }
+    }
+}
