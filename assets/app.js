@@ -16,7 +16,7 @@ import { Topics } from './topics.js';
 
 const VIEWS = { '': 'overview', topics: 'topics', connections: 'connections' };
 const TITLES = { overview: 'Overview', topics: 'Topics', connections: 'Connections' };
-const STATES = { idle: 'Connecting', connecting: 'Connecting', connected: 'Live', waiting: 'Disconnected', closed: 'Closed' };
+const STATES = { idle: 'Connecting', connecting: 'Connecting', connected: 'Live', waiting: 'Disconnected', closed: 'Closed', stranger: 'Signed out' };
 /** What the end of a connection means to whoever reads it. */
 const MEANINGS = {
   1001: 'The server is gone.',
@@ -145,6 +145,7 @@ function limit(access) {
     write(part('limited-text'), `${text} What you may follow and publish works under Topics.`);
   }
   part('limited').hidden = access !== 'limited';
+  if (access === 'stranger') showStatus('stranger');
   feed();
 }
 
@@ -157,7 +158,7 @@ function showStatus(status) {
 
 function showState(state) {
   const { status, code, reason, delayMs } = state;
-  showStatus(status);
+  showStatus(session.access === 'stranger' ? 'stranger' : status);
   feed();
   if (status === 'connected') {
     connections.own = state.connection;

@@ -45,6 +45,7 @@ await check('who shows nothing is asked, and sees nothing', async () => {
   page.on('websocket', (socket) => sockets.push(socket.url()));
   await until('the form', () => page.locator('#signin:not([hidden])').count());
   for (const name of ['overview', 'topics', 'connections', 'views']) assert(await page.locator(`#${name}`).isHidden(), `${name} is seen`);
+  assert((await page.locator('#status-text').textContent()) === 'Signed out', 'the state is another');
   assert((await page.evaluate(() => document.activeElement.id)) === 'signin-credential', 'the field is not focused');
   await page.reload({ waitUntil: 'load' });
   await until('the form', () => page.locator('#signin:not([hidden])').count());
