@@ -36,7 +36,9 @@ impl Writer {
         let restored = store.restored();
         tracing::info!(topics = restored.topics, messages = restored.messages, "histories are read");
         if !restored.clean {
-            tracing::warn!("the last server did not end in order: topics begin anew with what it had written");
+            tracing::warn!(
+                "the last server did not end in order, or this is a copy of its file: topics begin anew with what it had written"
+            );
         }
         if restored.left_out > 0 {
             tracing::warn!(topics = restored.left_out, "topics are left out, as there may not be so many");

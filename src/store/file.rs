@@ -3,13 +3,14 @@
 //! A lock file beside it says that a process is at it, for as long as that lives. A new file is made under
 //! another name and renamed when it is whole, so that one that is short was cut short by somebody else.
 
-use std::fs::{self, DirBuilder, File, OpenOptions, TryLockError};
+use std::fs::{self, DirBuilder, File, Metadata, OpenOptions, TryLockError};
 use std::io::{self, ErrorKind};
-use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
+use std::os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::UNIX_EPOCH;
 
 use redb::backends::FileBackend;
 use redb::{Builder, Database, ReadTransaction, ReadableDatabase, TableDefinition};
@@ -30,7 +31,7 @@ const LOCK: &str = "lock";
 /// Facts about the file.
 const ABOUT: TableDefinition<'_, &str, u64> = TableDefinition::new("about");
 const ABOUT_FORMAT: &str = "format";
-/// There from the end of a process that wrote everything until the begin of the next.
+/// There from the end of a process that wrote everything until the begin of the next: the file's [`identity`].
 const ABOUT_CLEAN: &str = "clean";
 
 /// A topic's epoch, the place of its newest message, and when it was last published to or left.
@@ -96,9 +97,11 @@ impl Home {
     ) -> Result<T, StoreError> {
         self.attempt(|| {
             let file = File::open(&self.path)?;
-            if file.metadata()?.len() == 0 {
+            let found = file.metadata()?;
+            if found.len() == 0 {
                 return Err(Fault::damaged("it is empty"));
             }
+            let identity = identity(&found);
             let repaired = Arc::new(AtomicBool::new(false));
             let said = Arc::clone(&repaired);
             let mut builder = builder();
@@ -116,7 +119,8 @@ impl Home {
                 Some(newer) if newer > FORMAT => return Err(Fault::Newer(newer)),
                 _ => return Err(Fault::damaged("it does not say its format")),
             }
-            let clean = about.get(ABOUT_CLEAN)?.is_some() && !repaired;
+            let mark = about.get(ABOUT_CLEAN)?.map(|mark| mark.value());
+            let clean = mark == Some(identity) && !repaired;
             read(&transaction, clean)
         })
     }
@@ -125,14 +129,14 @@ impl Home {
     pub(super) fn open(&self) -> Result<Database, StoreError> {
         self.attempt(|| {
             let database = builder().open(&self.path)?;
-            set_clean(&database, false)?;
+            mark_clean(&database, None)?;
             Ok(database)
         })
     }
 
     /// Says for good that everything has been written, and closes the file.
     pub(super) fn finish(&self, database: Database) -> Result<(), StoreError> {
-        self.attempt(move || set_clean(&database, true))
+        self.attempt(move || mark_clean(&database, Some(identity(&fs::metadata(&self.path)?))))
     }
 
     /// Does something with the file; what goes wrong is said of it.
@@ -159,12 +163,13 @@ impl Home {
 fn make(dir: &Path, path: &Path) -> Result<(), Fault> {
     let new = dir.join(NEW_FILE);
     let file = private(OpenOptions::new().create(true).truncate(true)).open(&new)?;
+    let identity = identity(&file.metadata()?);
     let database = builder().create_with_backend(FileBackend::new(file)?)?;
     let transaction = database.begin_write()?;
     {
         let mut about = transaction.open_table(ABOUT)?;
         about.insert(ABOUT_FORMAT, FORMAT)?;
-        about.insert(ABOUT_CLEAN, 1)?;
+        about.insert(ABOUT_CLEAN, identity)?;
         transaction.open_table(TOPICS)?;
         transaction.open_table(MESSAGES)?;
         transaction.open_table(MARKS)?;
@@ -176,15 +181,22 @@ fn make(dir: &Path, path: &Path) -> Result<(), Fault> {
     Ok(File::open(dir)?.sync_all()?)
 }
 
-fn set_clean(database: &Database, clean: bool) -> Result<(), Fault> {
+/// Tells a file from its copies, as far as the system can. A copy that was put back after the original had
+/// gone on must not go on as well: it would use offsets twice.
+fn identity(file: &Metadata) -> u64 {
+    let born = file.created().ok().and_then(|time| time.duration_since(UNIX_EPOCH).ok());
+    // The number of a file that was removed is used again; the time of its birth, where it is known, is not.
+    file.ino().rotate_left(32) ^ born.map_or(0, |born| born.as_nanos() as u64)
+}
+
+fn mark_clean(database: &Database, identity: Option<u64>) -> Result<(), Fault> {
     let transaction = database.begin_write()?;
     {
         let mut about = transaction.open_table(ABOUT)?;
-        if clean {
-            about.insert(ABOUT_CLEAN, 1)?;
-        } else {
-            about.remove(ABOUT_CLEAN)?;
-        }
+        match identity {
+            Some(identity) => about.insert(ABOUT_CLEAN, identity)?,
+            None => about.remove(ABOUT_CLEAN)?,
+        };
     }
     Ok(transaction.commit()?)
 }

@@ -7,7 +7,8 @@
 //! again: every topic gets a new epoch, under which it still has the messages that were written. A client that
 //! comes back is told, and nothing is lost in silence.
 //!
-//! What is promised hangs on the mark alone: writing may fail, or stop, at any time.
+//! What is promised hangs on the mark alone: writing may fail, or stop, at any time. It names the file that it
+//! is in, so that a backup which is put back later is not taken for what it was.
 //!
 //! [redb]: https://www.redb.org
 
@@ -75,7 +76,8 @@ pub struct Store {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Restored {
-    /// Whether the last process that had it open wrote everything. If not, topics have new epochs.
+    /// Whether the last process that had it open wrote everything, to this very file and no copy of it. If not,
+    /// topics have new epochs.
     pub clean: bool,
     /// Topics that are there again.
     pub topics: usize,

@@ -522,8 +522,31 @@ fn a_directory_that_cannot_be_used_is_named() {
     assert!(error.to_string().contains(path.to_str().expect("a readable path")), "{error}");
 }
 
-/// What a file has, and how many messages of each topic are to be expected of it.
+#[test]
+fn a_copy_is_not_taken_for_the_original() {
+    let sample = Sample::after(true);
+    let dir = Dir::new();
+    fs::copy(sample.dir.file(), dir.file()).expect("room on the disk");
+    let run = Run::start(&dir.0);
+    assert!(!run.store.restored().clean);
+    let (there, was) = (run.shown_all(), &sample.shown);
+    assert_eq!(there.len(), was.len());
+    for ((_, there), (_, was)) in there.iter().zip(was) {
+        let (there, was) = (there.as_ref().expect("it was listed"), was.as_ref().expect("it was listed"));
+        assert!(there.epoch != was.epoch && there.messages == was.messages);
+    }
+    drop(run);
+    // Moved, it is what it was.
+    let file = sample.dir.file();
+    let away = sample.dir.0.join("away");
+    fs::rename(&file, &away).expect("it is there");
+    fs::rename(&away, &file).expect("it is there");
+    assert_eq!(Run::start(&sample.dir.0).shown_all(), sample.shown);
+}
+
+/// A store that was left, what its file had, and what it had in it.
 struct Sample {
+    dir: Dir,
     bytes: Vec<u8>,
     shown: Vec<(String, Option<Shown>)>,
 }
@@ -541,17 +564,19 @@ impl Sample {
             }
         }
         let shown = run.shown_all();
-        let bytes = |dir: &Dir| fs::read(dir.file()).expect("it is there");
+        let mut bytes = fs::read(dir.file()).expect("it is there");
         if clean {
             run.close();
-            return Sample { bytes: bytes(&dir), shown };
+            bytes = fs::read(dir.file()).expect("it is there");
         }
-        Sample { bytes: bytes(&dir), shown }
+        Sample { dir, bytes, shown }
     }
 
     /// Reads such a file in which something is different: it says what is wrong and leaves the file alone, or
-    /// everything is there, or what was there at some earlier time and nobody's position counts.
-    fn check(&self, dir: &Dir, bytes: &[u8], what: &str) -> Result<(), StoreError> {
+    /// everything is there, or what was there at some earlier time and nobody's position counts. Says
+    /// whether positions do.
+    fn check(&self, bytes: &[u8], what: &str) -> Result<bool, StoreError> {
+        let dir = &self.dir;
         fs::write(dir.file(), bytes).expect("room on the disk");
         let home = Home::take(&dir.0).expect("nobody else uses it");
         let broker = Broker::builder().build_by(&Arc::new(AtomicU64::new(1_000_000)));
@@ -564,7 +589,7 @@ impl Sample {
         let there = shown_all(&broker);
         if restored.clean {
             assert_eq!(there, self.shown, "{what}");
-            return Ok(());
+            return Ok(true);
         }
         assert!(!there.is_empty(), "{what}: everything is lost");
         for (name, found) in there {
@@ -576,16 +601,16 @@ impl Sample {
                 assert_eq!(message, was, "{what}: {name}");
             }
         }
-        Ok(())
+        Ok(false)
     }
 }
 
 #[test]
 fn a_file_that_was_cut_short_is_refused_and_kept() {
-    let (dir, sample) = (Dir::new(), Sample::after(true));
+    let sample = Sample::after(true);
     let length = sample.bytes.len();
     for cut in (0..400).step_by(16).chain((400..length).step_by(length / 40)).chain([length - 1]) {
-        let opened = sample.check(&dir, &sample.bytes[..cut], &format!("cut at {cut}"));
+        let opened = sample.check(&sample.bytes[..cut], &format!("cut at {cut}"));
         assert!(matches!(opened, Err(StoreError::Damaged { .. })), "cut at {cut}: {opened:?}");
     }
 }
@@ -593,7 +618,7 @@ fn a_file_that_was_cut_short_is_refused_and_kept() {
 #[test]
 fn a_file_that_was_altered_is_refused_or_has_what_was_written() {
     for clean in [true, false] {
-        let (dir, sample) = (Dir::new(), Sample::after(clean));
+        let sample = Sample::after(clean);
         let length = sample.bytes.len();
         let mut refused = 0;
         // The header in full, of the rest some.
@@ -601,34 +626,34 @@ fn a_file_that_was_altered_is_refused_or_has_what_was_written() {
             let mut bytes = sample.bytes.clone();
             bytes[place] ^= 1 << (place % 8);
             let what = format!("clean: {clean}, a bit of byte {place}");
-            refused += usize::from(sample.check(&dir, &bytes, &what).is_err());
+            refused += usize::from(sample.check(&bytes, &what).is_err());
         }
         // After a crash it goes back to what was written before, if that is whole.
         assert!(refused > if clean { 20 } else { 0 }, "clean: {clean}, only {refused} are noticed");
-        sample.check(&dir, &sample.bytes, "as it was").unwrap_or_else(|error| panic!("{error}"));
+        assert_eq!(sample.check(&sample.bytes, "as it was").ok(), Some(clean));
     }
 }
 
 #[test]
 fn what_is_no_store_or_a_newer_one_is_refused() {
-    let (dir, sample) = (Dir::new(), Sample::after(true));
-    let text = sample.check(&dir, b"this is not a database, whatever its name says", "a text");
+    let sample = Sample::after(true);
+    let text = sample.check(b"this is not a database, whatever its name says", "a text");
     assert!(matches!(text, Err(StoreError::Damaged { .. })));
-    fs::remove_file(dir.file()).expect("it is there");
-    let other = redb::Database::create(dir.file()).expect("room on the disk");
+    fs::remove_file(sample.dir.file()).expect("it is there");
+    let other = redb::Database::create(sample.dir.file()).expect("room on the disk");
     drop(other);
-    let bytes = fs::read(dir.file()).expect("it is there");
-    let other = sample.check(&dir, &bytes, "somebody else's");
+    let bytes = fs::read(sample.dir.file()).expect("it is there");
+    let other = sample.check(&bytes, "somebody else's");
     assert!(matches!(other, Err(StoreError::Damaged { .. })));
 
-    fs::write(dir.file(), &sample.bytes).expect("room on the disk");
-    let newer = redb::Database::open(dir.file()).expect("it is a database");
+    fs::write(sample.dir.file(), &sample.bytes).expect("room on the disk");
+    let newer = redb::Database::open(sample.dir.file()).expect("it is a database");
     let transaction = newer.begin_write().expect("nobody else writes");
     let about = redb::TableDefinition::<&str, u64>::new("about");
     transaction.open_table(about).expect("it is there").insert("format", 2).expect("room on the disk");
     transaction.commit().expect("room on the disk");
     drop(newer);
-    let bytes = fs::read(dir.file()).expect("it is there");
-    let newer = sample.check(&dir, &bytes, "a newer one");
+    let bytes = fs::read(sample.dir.file()).expect("it is there");
+    let newer = sample.check(&bytes, "a newer one");
     assert!(matches!(newer, Err(StoreError::Newer { found: 2, known: 1, .. })), "{newer:?}");
 }
