@@ -34,7 +34,7 @@ const REQUEST_BYTES_MAX = 1_000_000;
 /** How often the client asks whether anybody is there, while nothing is heard. */
 const HEARTBEAT_MS = 25_000;
 /** After that many times without a byte, which the server breaks each silence with, the stream counts as lost. */
-const SILENT_BEATS_MAX = 3;
+const SILENT_BEATS_MAX = 2;
 
 /** A topic of the stream. */
 interface Place {

@@ -236,8 +236,14 @@ describe('keep-alive', () => {
     page.dispatchEvent(new Event('visibilitychange'));
     await pass();
     expect(client.state.status).toBe('connected');
+    // The network is back.
+    server.cut();
+    page.dispatchEvent(new Event('online'));
+    await pass();
+    expect(client.state.status).toBe('connected');
     client.close();
     page.dispatchEvent(new Event('visibilitychange'));
+    page.dispatchEvent(new Event('online'));
     expect(client.state.status).toBe('closed');
     vi.unstubAllGlobals();
   });

@@ -13,7 +13,7 @@ import { createEventReader } from '../src/sse.ts';
 import { createUnechoed } from '../src/unechoed.ts';
 import { blocked, Silent } from './support/blocked.ts';
 import { binary, network, serve } from './support/fanfare.ts';
-import { hear, show } from './support/setup.ts';
+import { hear, onFakeTime, pass, show } from './support/setup.ts';
 import { until } from './support/until.ts';
 
 const cleanups: (() => unknown)[] = [];
@@ -266,6 +266,40 @@ describe('with a server that does what it should not', () => {
     await until('the failure', () => made.errors.length > 0);
     expect(made.errors[0]?.code).toBe('garbage');
     expect(states).toContain('waiting 1006 garbage');
+  });
+
+  describe('on fake time', () => {
+    onFakeTime();
+
+    test('a stream that a proxy holds back is given up, and says so', async () => {
+      const { made, states } = faulty((path) => (path.endsWith('/events') ? there() : stream()));
+      hear(made, 'a');
+      await pass(9_000);
+      expect(states).toEqual(['connecting', 'connected']);
+      await pass(2_000);
+      expect(made.errors.map(({ code }) => code)).toEqual(['unsupported']);
+      expect(states).toContain('waiting 1006 held back');
+    });
+
+    test('a request that is not answered ends it', async () => {
+      const { made, states } = faulty((path) => (path.endsWith('/events') ? there() : new Promise(() => {})));
+      made.publish('a', 1);
+      await pass(11_000);
+      expect(states.slice(0, 3)).toEqual(['connecting', 'connected', 'waiting 1006 Error: no answer']);
+    });
+
+    test('a stream that has gone silent is given up', async () => {
+      const { made, states } = faulty((path) =>
+        path.endsWith('/events')
+          ? there()
+          : stream('event: subscribed\ndata: {"type":"subscribed","topic":"a","epoch":"e","offset":1}'),
+      );
+      await Promise.all([hear(made, 'a').ready, pass()]);
+      await pass(90_000);
+      expect(states.at(-1)).toBe('connected');
+      await pass(25_000);
+      expect(states).toContain('waiting 1006 silence');
+    });
   });
 
   test('a server that is full says when to return', async () => {

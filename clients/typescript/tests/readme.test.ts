@@ -1,4 +1,4 @@
-import { readFileSync } from 'node:fs';
+import { readdirSync, readFileSync } from 'node:fs';
 
 import { expect, test } from 'vitest';
 import { WebSocket } from 'ws';
@@ -38,6 +38,15 @@ test('each option of the client is in the README, and so is each code', () => {
   ];
   expect(others).toHaveLength(5);
   for (const name of [...options, ...more, ...codes, ...others]) expect(readme, name).toContain(`\`${name}\``);
+});
+
+test('no exported type is `any`', () => {
+  const files = readdirSync(new URL('../dist/types', import.meta.url)).filter((name) => name.endsWith('.d.ts'));
+  expect(files.length).toBeGreaterThan(6);
+  for (const file of files) {
+    const code = read(`dist/types/${file}`).replace(/\/\*.*?\*\/|\/\/[^\n]*/gs, '');
+    expect(code.match(/.*\bany\b.*/g), file).toBeNull();
+  }
 });
 
 test.skipIf(binary === undefined)('the examples do what they say', async () => {
