@@ -8,6 +8,8 @@
 
 #[path = "bench/liar.rs"]
 mod liar;
+#[path = "bench/peers.rs"]
+mod peers;
 #[path = "support/server.rs"]
 mod server;
 
@@ -226,6 +228,39 @@ fn the_page_needs_nothing_else() {
         assert!(!page.contains(foreign), "{foreign}");
     }
     assert!(page.contains("default-src 'none'"));
+}
+
+#[test]
+fn servers_that_nobody_here_wrote_pass() {
+    for (dialect, peer) in [
+        ("mqtt", peers::mosquitto()),
+        ("nats", peers::nats_server()),
+        ("socketio", peers::node("socketio.mjs")),
+        ("raw", peers::node("loop.mjs")),
+    ] {
+        for words in ["--rate 500", "--full-speed --window 4"] {
+            let words = format!("--json --dialect {dialect} -s 5 --messages 50 --duration 60s {words}");
+            let report = report_of(&bench(&peer.url, &words), 0);
+            assert_counts(&report, ALL_RIGHT);
+            assert_eq!(report["latency"]["count"], 5 * 50, "{words}");
+        }
+    }
+    let (mqtt, nats) = (peers::mosquitto(), peers::nats_server());
+    for (dialect, peer) in [("mqtt", mqtt), ("nats", nats)] {
+        let words = format!("--json --dialect {dialect} -s 5 -t 3 --pattern --messages 30 --rate 500 --size 2k");
+        assert_counts(&report_of(&bench(&peer.url, &words), 0), ALL_RIGHT);
+    }
+}
+
+#[test]
+fn tls_is_spoken_to_whom_is_trusted_and_nobody_else() {
+    let server = Server::start();
+    let (peer, ca) = peers::tls_in_front_of(server.address());
+    let words = format!("--json -s 5 --messages 50 --rate 500 --size 20k --ca {}", ca.display());
+    let report = report_of(&bench(&peer.url, &words), 0);
+    assert_counts(&report, ALL_RIGHT);
+    assert_eq!(report["latency"]["count"], 5 * 50);
+    assert_fails(&bench(&peer.url, "-s 1"), "certificate");
 }
 
 #[test]

@@ -122,8 +122,9 @@ impl Scale {
             let (from, to) = (low.log10().floor(), high.log10().ceil());
             return Scale { low: from, high: to.max(from + 1.0), logarithmic };
         }
-        let top = steps(0.0, high * 1.05).last().copied().unwrap_or(1.0);
-        Scale { low, high: top.max(high * 1.05).max(f64::MIN_POSITIVE), logarithmic }
+        // A line at the bottom, if nothing is more than nothing.
+        let high = if high > 0.0 { high * 1.05 } else { 1.0 };
+        Scale { low, high, logarithmic }
     }
 
     /// How far up a value stands, 0 to 1.
@@ -179,6 +180,7 @@ mod tests {
         let powers = Scale::new(0.000_3, 0.2, true).ticks();
         assert_eq!(powers.len(), 5);
         assert!((powers[0] - 1e-4).abs() < 1e-12 && (powers[4] - 1.0).abs() < 1e-9);
+        assert_eq!(Scale::new(0.0, 0.0, false).ticks().len(), 6);
         assert!((Scale::new(1.0, 100.0, true).place(10.0) - 0.5).abs() < 1e-9);
     }
 

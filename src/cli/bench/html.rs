@@ -168,7 +168,8 @@ svg { width: 100%; height: auto; } svg text { font-size: 12px; fill: var(--dim);
 .line { stroke: var(--c); stroke-width: 2; fill: none; stroke-linejoin: round; }
 circle { fill: transparent; } circle:hover { fill: var(--c); } .none { color: var(--dim); }
 table { border-collapse: collapse; } th { font-weight: 400; color: var(--dim); text-align: left; }
-th, td { padding: 3px 20px 3px 0; vertical-align: top; font-variant-numeric: tabular-nums; overflow-wrap: anywhere; }
+th, td { padding: 3px 20px 3px 0; vertical-align: top; font-variant-numeric: tabular-nums; }
+td { overflow-wrap: anywhere; }
 </style>
 <main>
 "#;
