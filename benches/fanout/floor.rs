@@ -11,7 +11,10 @@ use std::os::fd::OwnedFd;
 use rustix::event::{Timespec, epoll};
 use slab::Slab;
 
-use crate::{Result, naive, wire};
+use crate::Result;
+use crate::support::server::SCHEME;
+use crate::support::traffic::TOPIC;
+use crate::support::wire;
 
 const LISTENER: u64 = u64::MAX;
 const BUFFER_BYTES: usize = 256 * 1024;
@@ -23,7 +26,7 @@ const UNSENT_BYTES_MAX: usize = 8 * 1024 * 1024;
 pub(crate) fn serve() -> Result<bool> {
     let listener = TcpListener::bind("127.0.0.1:0")?;
     listener.set_nonblocking(true)?;
-    println!("{}{}", naive::SCHEME, listener.local_addr()?);
+    println!("{}{}", SCHEME, listener.local_addr()?);
     let mut floor = Floor {
         epoll: epoll::create(epoll::CreateFlags::CLOEXEC)?,
         listener,
@@ -148,8 +151,7 @@ impl Floor {
                     "published"
                 };
                 let id = wire::number_after(frame.payload, br#""id":"#).ok_or("no id")?;
-                let text =
-                    format!(r#"{{"type":"{event}","id":{id},"topic":"{}","offset":{}}}"#, wire::TOPIC, self.head);
+                let text = format!(r#"{{"type":"{event}","id":{id},"topic":"{}","offset":{}}}"#, TOPIC, self.head);
                 wire::push_server_frame(wire::TEXT, text.as_bytes(), &mut replies);
             }
             Ok(used)
@@ -172,7 +174,7 @@ impl Floor {
 fn push_message(offset: u64, publish: &[u8], run: &mut Vec<u8>) -> Result<()> {
     let data = wire::find(publish, br#""data":"#).ok_or("no data")?;
     let mut text = Vec::with_capacity(publish.len() + 16);
-    write!(text, r#"{{"type":"message","topic":"{}","offset":{offset},"#, wire::TOPIC)?;
+    write!(text, r#"{{"type":"message","topic":"{TOPIC}","offset":{offset},"#)?;
     text.extend_from_slice(&publish[data..]);
     wire::push_server_frame(wire::TEXT, &text, run);
     Ok(())

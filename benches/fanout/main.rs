@@ -11,23 +11,20 @@
 #![allow(clippy::print_stdout, clippy::print_stderr, reason = "a command: its output is its purpose")]
 
 mod floor;
-mod inflate;
-mod load;
 mod naive;
-mod proc;
 mod record;
 mod report;
 mod scenario;
 mod server;
-mod wire;
+#[path = "../support/mod.rs"]
+mod support;
 
 use std::process::ExitCode;
 
 use record::Record;
 use scenario::Scenario;
 use server::Kind;
-
-type Result<T> = std::result::Result<T, Box<dyn std::error::Error>>;
+use support::{Result, page, proc};
 
 fn main() -> ExitCode {
     let args: Vec<String> = std::env::args().skip(1).collect();
@@ -115,7 +112,7 @@ fn compare(options: &Options) -> Result<bool> {
         if options.quick {
             return Err("a smoke run has no place in docs/benchmarks.md".into());
         }
-        report::write(&format!("{tables}\n{}", goals.table))?;
+        page::write("fanout", &format!("{tables}\n{}", goals.table))?;
     }
     for kind in &options.servers {
         let missing = record.missing(*kind);

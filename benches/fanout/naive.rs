@@ -17,9 +17,7 @@ use tokio_tungstenite::tungstenite::handshake::server::{ErrorResponse, Request, 
 use tokio_tungstenite::tungstenite::{Message, Utf8Bytes};
 
 use crate::Result;
-
-/// What stands before the address that a server prints once it listens.
-pub(crate) const SCHEME: &str = "http://";
+use crate::support::server::SCHEME;
 
 /// Messages that a subscriber may be behind: many times what the load has outstanding.
 const BEHIND_MAX: usize = 1024;

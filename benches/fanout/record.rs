@@ -4,18 +4,11 @@ use std::collections::BTreeMap;
 
 use crate::scenario::Sample;
 use crate::server::Kind;
+use crate::support::figures::Spread;
 
 #[derive(Default)]
 pub(crate) struct Record {
     samples: BTreeMap<Kind, Vec<Sample>>,
-}
-
-/// The middle of several rounds, and their ends.
-#[derive(Clone, Copy)]
-pub(crate) struct Spread {
-    pub(crate) median: f64,
-    pub(crate) least: f64,
-    pub(crate) most: f64,
 }
 
 impl Record {
@@ -33,16 +26,7 @@ impl Record {
 
     /// One figure of one server over all rounds, or `None` where it was not measured.
     pub(crate) fn spread(&self, kind: Kind, figure: impl Fn(&Sample) -> Option<f64>) -> Option<Spread> {
-        let mut figures: Vec<f64> = self.of(kind).iter().filter_map(figure).collect();
-        figures.sort_by(f64::total_cmp);
-        let middle = figures.len() / 2;
-        let (least, most) = (*figures.first()?, *figures.last()?);
-        let median = if figures.len().is_multiple_of(2) {
-            f64::midpoint(figures[middle - 1], figures[middle])
-        } else {
-            figures[middle]
-        };
-        Some(Spread { median, least, most })
+        Spread::of(self.of(kind).iter().filter_map(figure).collect())
     }
 
     /// Messages that went missing and that no gap accounted for.

@@ -1,14 +1,13 @@
 //! The tables: what was measured, what was asked for, and whether it was met.
 
 use std::fmt::Write as _;
-use std::process::Command;
-use std::time::{SystemTime, UNIX_EPOCH};
-use std::{fs, path::Path};
 
-use crate::record::{Record, Spread};
+use crate::record::Record;
 use crate::scenario::{Sample, Scenario};
 use crate::server::Kind;
-use crate::{Result, proc};
+use crate::support::figures::{Spread, table};
+use crate::support::goals::{Goals, Limit};
+use crate::support::page;
 
 /// A heading and the figure below it.
 type Column = (&'static str, fn(&Sample) -> Option<f64>);
@@ -18,11 +17,6 @@ struct Goal {
     what: &'static str,
     limit: Limit,
     figure: Figure,
-}
-
-enum Limit {
-    AtMost(f64),
-    AtLeast(f64),
 }
 
 enum Figure {
@@ -80,32 +74,8 @@ fn full_total(sample: &Sample) -> f64 {
     sample.full.cost.user + sample.full.cost.system
 }
 
-/// The goals beside what was measured.
-pub(crate) struct Goals {
-    pub(crate) table: String,
-    /// Whether none of those that were measured was missed.
-    pub(crate) met: bool,
-}
-
 pub(crate) fn goals(record: &Record) -> Goals {
-    let mut rows = vec![row(["goal for fanfare", "limit", "measured", ""])];
-    let mut met = true;
-    for goal in &GOALS {
-        let measured = goal.measure(record);
-        let (limit, holds) = match goal.limit {
-            Limit::AtMost(limit) => (format!("≤ {limit}"), measured.map(|value| value <= limit)),
-            Limit::AtLeast(limit) => (format!("≥ {limit}"), measured.map(|value| value >= limit)),
-        };
-        met &= holds.unwrap_or(true);
-        let verdict = match holds {
-            Some(true) => "met",
-            Some(false) => "MISSED",
-            None => "not measured",
-        };
-        let measured = measured.map_or_else(|| "–".to_owned(), plain);
-        rows.push(row([goal.what, &limit, &measured, verdict]));
-    }
-    Goals { table: table(&rows), met }
+    Goals::of(GOALS.iter().map(|goal| (goal.what, goal.limit, goal.measure(record))))
 }
 
 impl Goal {
@@ -123,17 +93,7 @@ impl Goal {
 
 /// All figures, and under which circumstances they came about.
 pub(crate) fn tables(record: &Record, scenario: &Scenario, pinned: bool) -> String {
-    let rounds = record.rounds();
-    let pinned = if pinned { "server pinned to one core, load to another" } else { "nothing pinned" };
-    let mut text = format!(
-        "{date}: {machine}; {rustc}; fanfare {version}; {pinned}; medians of {rounds} interleaved \
-         rounds (least – most).\n\n",
-        date = date(),
-        machine = proc::machine(),
-        rustc = rustc(),
-        version = env!("CARGO_PKG_VERSION"),
-    );
-
+    let mut text = page::circumstances(pinned, record.rounds()) + "\n";
     let _ = writeln!(
         text,
         "Full speed: {} subscribers of one topic, {} bytes of data where nothing else is said, one publisher with 64 \
@@ -196,111 +156,4 @@ fn figures(record: &Record, columns: &[Column]) -> String {
         rows.push(row);
     }
     table(&rows)
-}
-
-impl Spread {
-    fn show(self) -> String {
-        let (median, least, most) = (plain(self.median), plain(self.least), plain(self.most));
-        if least == most {
-            return median;
-        }
-        format!("{median} ({least} – {most})")
-    }
-}
-
-/// Three digits that count, and thousands apart.
-fn plain(value: f64) -> String {
-    let places = match value.abs() {
-        0.0..0.1 => 3,
-        0.1..10.0 => 2,
-        10.0..100.0 => 1,
-        _ => 0,
-    };
-    let text = format!("{value:.places$}");
-    if places > 0 {
-        return text;
-    }
-    let first = text.len() % 3;
-    let mut grouped = text[..first].to_owned();
-    for at in (first..text.len()).step_by(3) {
-        if !grouped.is_empty() {
-            grouped.push(',');
-        }
-        grouped += &text[at..at + 3];
-    }
-    grouped
-}
-
-fn row<const N: usize>(cells: [&str; N]) -> Vec<String> {
-    cells.map(str::to_owned).to_vec()
-}
-
-/// Markdown, with columns aligned for whoever reads it in a terminal.
-fn table(rows: &[Vec<String>]) -> String {
-    let columns = rows.first().map_or(0, Vec::len);
-    let widths: Vec<usize> = (0..columns)
-        .map(|column| {
-            let widths = rows.iter().map(|row| row[column].chars().count());
-            widths.max().unwrap_or(0).max(3)
-        })
-        .collect();
-    let mut text = String::new();
-    for (nth, row) in rows.iter().enumerate() {
-        for (cell, width) in row.iter().zip(&widths) {
-            let _ = write!(text, "| {cell:width$} ");
-        }
-        text += "|\n";
-        if nth == 0 {
-            for width in &widths {
-                let _ = write!(text, "| {} ", "-".repeat(*width));
-            }
-            text += "|\n";
-        }
-    }
-    text
-}
-
-/// Puts `tables` between the marks in `docs/benchmarks.md`, or a new page around them.
-pub(crate) fn write(tables: &str) -> Result<()> {
-    const BEGIN: &str = "<!-- fanout: begin (written by `cargo bench --bench fanout -- --write`) -->";
-    const END: &str = "<!-- fanout: end -->";
-    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("docs/benchmarks.md");
-    let page = match fs::read_to_string(&path) {
-        Ok(page) => page,
-        Err(error) if error.kind() == std::io::ErrorKind::NotFound => {
-            format!("# Benchmarks\n\n## Fan-out\n\n{BEGIN}\n{END}\n")
-        }
-        Err(error) => return Err(error.into()),
-    };
-    let (before, rest) = page.split_once(BEGIN).ok_or("no begin mark in the page")?;
-    let (_, after) = rest.split_once(END).ok_or("no end mark in the page")?;
-    if let Some(folder) = path.parent() {
-        fs::create_dir_all(folder)?;
-    }
-    fs::write(&path, format!("{before}{BEGIN}\n\n{tables}\n{END}{after}"))?;
-    Ok(())
-}
-
-fn rustc() -> String {
-    let rustc = std::env::var_os("RUSTC").unwrap_or_else(|| "rustc".into());
-    let output = Command::new(rustc).arg("--version").output();
-    let text = output.map(|output| String::from_utf8_lossy(&output.stdout).trim().to_owned());
-    text.unwrap_or_else(|_| "unknown rustc".to_owned())
-}
-
-/// Today, in UTC.
-fn date() -> String {
-    let since = SystemTime::now().duration_since(UNIX_EPOCH);
-    let days = since.map_or(0, |since| since.as_secs() / 86_400);
-    // Years that begin in March, so that the leap day is the last of its year, and eras of 400 of them
-    // (Howard Hinnant, "chrono-compatible low-level date algorithms"). 1970-01-01 is day 719,468.
-    let days = days + 719_468;
-    let (era, day) = (days / 146_097, days % 146_097);
-    let year = (day - day / 1_460 + day / 36_524 - day / 146_096) / 365;
-    let day = day - (365 * year + year / 4 - year / 100);
-    let month = (5 * day + 2) / 153;
-    let day = day - (153 * month + 2) / 5 + 1;
-    let month = if month < 10 { month + 3 } else { month - 9 };
-    let year = era * 400 + year + u64::from(month <= 2);
-    format!("{year}-{month:02}-{day:02}")
 }

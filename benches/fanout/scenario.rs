@@ -1,13 +1,15 @@
 //! What is done to each server, and what is read off it.
 
 use std::thread;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use crate::Result;
-use crate::load::Load;
-use crate::proc::{self, Cores, Cpu};
-use crate::server::{Kind, Server};
-use crate::wire::Traffic;
+use crate::server::Kind;
+use crate::support::load::Load;
+use crate::support::measure::{self, FullSpeed, Paced};
+use crate::support::proc::{self, Cores, Cpu};
+use crate::support::server::Server;
+use crate::support::traffic::Traffic;
 
 /// The sizes of a run.
 pub(crate) struct Scenario {
@@ -29,30 +31,6 @@ pub(crate) struct Sample {
     pub(crate) lost: u64,
     /// Messages that a gap accounted for.
     pub(crate) skipped: u64,
-}
-
-/// Processor time of the server a delivery, in microseconds: as many seconds a million deliveries.
-#[derive(Clone, Copy)]
-pub(crate) struct Cost {
-    pub(crate) user: f64,
-    pub(crate) system: f64,
-}
-
-pub(crate) struct FullSpeed {
-    pub(crate) cost: Cost,
-    pub(crate) per_second: f64,
-    pub(crate) per_write: Option<f64>,
-    /// Bytes of a message on the wire, frame included.
-    pub(crate) wire_bytes: f64,
-    /// Share of the time that the server was busy; below one, the load held it up.
-    pub(crate) busy: f64,
-}
-
-pub(crate) struct Paced {
-    pub(crate) cost: Cost,
-    /// From the time a message was due, in milliseconds.
-    pub(crate) p50: f64,
-    pub(crate) p99: f64,
 }
 
 pub(crate) struct Idle {
@@ -89,55 +67,20 @@ impl Scenario {
     }
 
     pub(crate) fn run(&self, kind: Kind, cores: Option<Cores>) -> Result<Sample> {
-        let server = Server::start(kind, cores)?;
+        let server = Server::start(kind.command()?, &[], cores)?;
         let mut load = Load::new(server.address, kind.traffic(), cores.is_some())?;
         load.subscribe(self.subscribers)?;
         load.open_publisher()?;
         load.full_speed(self.warm_up)?;
-        let full = self.full_speed(&server, &mut load)?;
-        let paced = self.paced(&server, &mut load)?;
+        let full = measure::full_speed(&server, &mut load, self.full_speed)?;
+        let paced = measure::paced(&server, &mut load, self.per_second, self.paced)?;
         let (lost, skipped) = (load.seen().lost, load.seen().skipped);
         drop(load);
         drop(server);
         // Of its own: what the others have left behind in a server's allocator would hide in the sum.
-        let server = Server::start(kind, cores)?;
+        let server = Server::start(kind.command()?, &[], cores)?;
         let idle = self.idle(&server, kind.traffic(), cores.is_some())?;
         Ok(Sample { full, paced, idle, lost, skipped })
-    }
-
-    fn full_speed(&self, server: &Server, load: &mut Load) -> Result<FullSpeed> {
-        let before = Moment::now(server, load)?;
-        load.full_speed(self.full_speed)?;
-        let after = Moment::now(server, load)?;
-        let deliveries = after.deliveries(&before)?;
-        let elapsed = (after.at - before.at).as_secs_f64();
-        let server = after.server - before.server;
-        let segments = after.segments.zip(before.segments);
-        let writes = segments.and_then(|(after, before)| after.checked_sub(before));
-        Ok(FullSpeed {
-            cost: Cost::new(server, deliveries),
-            per_second: deliveries / elapsed,
-            wire_bytes: (after.bytes - before.bytes) as f64 / deliveries,
-            per_write: writes.filter(|writes| *writes > 0).map(|writes| deliveries / writes as f64),
-            busy: server.total().as_secs_f64() / elapsed,
-        })
-    }
-
-    fn paced(&self, server: &Server, load: &mut Load) -> Result<Paced> {
-        let before = Moment::now(server, load)?;
-        let mut latencies = load.paced(self.per_second, self.paced)?;
-        let after = Moment::now(server, load)?;
-        let deliveries = after.deliveries(&before)?;
-        latencies.sort_unstable();
-        let percentile = |percent: usize| {
-            let at = latencies.len() * percent / 100;
-            latencies.get(at).map_or(0.0, |micros| f64::from(*micros) / 1e3)
-        };
-        Ok(Paced {
-            cost: Cost::new(after.server - before.server, deliveries),
-            p50: percentile(50),
-            p99: percentile(99),
-        })
     }
 
     fn idle(&self, server: &Server, traffic: Traffic, restless: bool) -> Result<Idle> {
@@ -151,47 +94,11 @@ impl Scenario {
         let grown = proc::resident(server.pid())?.saturating_sub(resident);
         // They are no idle subscribers unless a message still reaches each of them.
         load.open_publisher()?;
-        load.one()?;
+        load.publish(1)?;
         if load.seen().messages != self.idle as u64 {
             let reached = load.seen().messages;
             return Err(format!("a message reached {reached} of {} connections", self.idle).into());
         }
         Ok(Idle { bytes: grown as f64 / self.idle as f64, connect: cpu.total().as_secs_f64() * 1e6 / self.idle as f64 })
-    }
-}
-
-impl Cost {
-    fn new(cpu: Cpu, deliveries: f64) -> Cost {
-        Cost { user: cpu.user.as_secs_f64() * 1e6 / deliveries, system: cpu.system.as_secs_f64() * 1e6 / deliveries }
-    }
-}
-
-/// All counters at one time. Taken only while nothing is on its way.
-struct Moment {
-    at: Instant,
-    server: Cpu,
-    messages: u64,
-    /// Bytes of them.
-    bytes: u64,
-    /// Segments sent by anyone but the load.
-    segments: Option<u64>,
-}
-
-impl Moment {
-    fn now(server: &Server, load: &Load) -> Result<Moment> {
-        Ok(Moment {
-            at: Instant::now(),
-            server: Cpu::of(server.pid())?,
-            messages: load.seen().messages,
-            bytes: load.seen().bytes,
-            segments: proc::segments().and_then(|all| all.checked_sub(load.writes())),
-        })
-    }
-
-    fn deliveries(&self, before: &Moment) -> Result<f64> {
-        match self.messages - before.messages {
-            0 => Err("nothing was delivered".into()),
-            some => Ok(some as f64),
-        }
     }
 }

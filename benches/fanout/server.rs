@@ -1,15 +1,10 @@
-//! The servers under test, each a process of its own that ends with the value that stands for it.
+//! The servers that are compared, and what is sent to each.
 
-use std::io::{BufRead, BufReader};
-use std::net::SocketAddr;
-use std::process::{Child, Command, Stdio};
-use std::sync::mpsc;
-use std::thread;
-use std::time::Duration;
+use std::process::Command;
 
-use crate::proc::{self, Cores};
-use crate::wire::Traffic;
-use crate::{Result, naive};
+use crate::Result;
+use crate::support::server::{fanfare, own};
+use crate::support::traffic::Traffic;
 
 /// What can be measured.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -56,95 +51,18 @@ impl Kind {
 
     /// What is sent to it.
     pub(crate) fn traffic(self) -> Traffic {
+        const PLAIN: Traffic = Traffic { topics: 1, data_bytes: 128, deflate: false, unread_bytes: None };
         match self {
-            Kind::Fanfare | Kind::Naive | Kind::Floor => Traffic { data_bytes: 128, deflate: false },
-            Kind::Kilobyte => Traffic { data_bytes: 1024, deflate: false },
-            Kind::Deflated => Traffic { data_bytes: 1024, deflate: true },
+            Kind::Fanfare | Kind::Naive | Kind::Floor => PLAIN,
+            Kind::Kilobyte => Traffic { data_bytes: 1024, ..PLAIN },
+            Kind::Deflated => Traffic { data_bytes: 1024, deflate: true, ..PLAIN },
         }
     }
 
-    fn command(self) -> Result<Command> {
-        let command = match self {
-            Kind::Fanfare | Kind::Kilobyte | Kind::Deflated => {
-                let mut command = Command::new(env!("CARGO_BIN_EXE_fanfare"));
-                command.args(["serve", "--listen", "127.0.0.1:0"]);
-                command
-            }
-            Kind::Naive | Kind::Floor => {
-                let mut command = Command::new(std::env::current_exe()?);
-                command.arg(format!("--serve-{}", self.option()));
-                command
-            }
-        };
-        Ok(command)
-    }
-}
-
-/// A running server. Dropping it ends its process.
-pub(crate) struct Server {
-    child: Child,
-    pub(crate) address: SocketAddr,
-}
-
-impl Server {
-    /// Starts a server and waits until it says where it listens.
-    pub(crate) fn start(kind: Kind, cores: Option<Cores>) -> Result<Server> {
-        let mut command = kind.command()?;
-        // Whatever the caller has set for a server of their own is none of this one's business.
-        for (name, _) in std::env::vars_os() {
-            if name.to_string_lossy().starts_with("FANFARE_") {
-                command.env_remove(name);
-            }
-        }
-        command.env("FANFARE_LOG", "warn").stdin(Stdio::null()).stdout(Stdio::piped());
-        // A child is born on its parent's processor, so that it counts its threads by it.
-        if let Some(cores) = cores {
-            proc::pin(cores.server)?;
-        }
-        let mut child = command.spawn()?;
-        if let Some(cores) = cores {
-            proc::pin(cores.load)?;
-        }
-        match first_line(&mut child) {
-            Ok(address) => Ok(Server { child, address }),
-            Err(error) => {
-                end(&mut child);
-                Err(error)
-            }
+    pub(crate) fn command(self) -> Result<Command> {
+        match self {
+            Kind::Fanfare | Kind::Kilobyte | Kind::Deflated => Ok(fanfare()),
+            Kind::Naive | Kind::Floor => own(&format!("--serve-{}", self.option())),
         }
     }
-
-    pub(crate) fn pid(&self) -> u32 {
-        self.child.id()
-    }
-}
-
-impl Drop for Server {
-    fn drop(&mut self) {
-        end(&mut self.child);
-    }
-}
-
-fn end(child: &mut Child) {
-    // Either fails only if the process has ended by itself.
-    let _ = child.kill();
-    let _ = child.wait();
-}
-
-fn first_line(child: &mut Child) -> Result<SocketAddr> {
-    const PATIENCE: Duration = Duration::from_secs(10);
-    let stdout = child.stdout.take().ok_or("the server has no output")?;
-    let (said, heard) = mpsc::channel();
-    thread::spawn(move || {
-        let mut lines = BufReader::new(stdout).lines();
-        if let Some(Ok(line)) = lines.next() {
-            // Nobody listens any more if it came too late.
-            let _ = said.send(line);
-        }
-        // Read on, so that a server that says more does not meet a closed pipe.
-        lines.for_each(drop);
-    });
-    let line = heard.recv_timeout(PATIENCE).map_err(|_| "it never said where it listens")?;
-    let address = line.trim().strip_prefix(naive::SCHEME);
-    Ok(address.ok_or("it listens at no http address")?.parse()?)
 }

@@ -1,4 +1,4 @@
-//! The load: one publisher and many subscribers on one thread, cheap enough not to be what is measured.
+//! A load: one publisher and many subscribers on one thread, cheap enough not to be what is measured.
 //!
 //! Readiness comes from epoll; a read takes what waits into one buffer for all connections, and of each
 //! message only the offset and the end are looked at. Every message of every subscriber is checked: its
@@ -14,10 +14,11 @@ use std::os::fd::OwnedFd;
 use std::time::{Duration, Instant};
 
 use rustix::event::{Timespec, epoll};
+use rustix::net::sockopt::set_socket_recv_buffer_size;
 
-use crate::inflate::Known;
-use crate::wire::Traffic;
-use crate::{Result, wire};
+use super::inflate::Known;
+use super::traffic::{self, Traffic};
+use super::{Result, wire};
 
 /// Publishes without an answer at any time, at full speed.
 const OUTSTANDING_MAX: u64 = 64;
@@ -31,6 +32,7 @@ const BUFFER_BYTES: usize = 256 * 1024;
 /// How long anything may stand still before the run is given up.
 const PATIENCE: Duration = Duration::from_secs(30);
 
+/// Its subscribers read only while one of its methods runs; between them they are as slow as can be.
 pub(crate) struct Load {
     epoll: OwnedFd,
     events: Vec<epoll::Event>,
@@ -52,15 +54,17 @@ pub(crate) struct Seen {
     pub(crate) messages: u64,
     /// Bytes of them on the wire, frames included.
     pub(crate) bytes: u64,
-    /// Messages that a `gap` said were left out.
+    /// Gaps, and the messages that they said were left out.
+    pub(crate) gaps: u64,
     pub(crate) skipped: u64,
     /// Messages that nobody accounted for.
     pub(crate) lost: u64,
     /// Connections that are ready for use.
     live: usize,
-    /// Publishes that were answered, and the offset of the last of them.
+    /// Publishes that were answered.
     published: u64,
-    head: u64,
+    /// Where the topics stand.
+    pub(crate) head: Position,
     /// Where latencies go, in microseconds, while somebody wants them.
     latencies: Option<Vec<u32>>,
     now: u64,
@@ -68,12 +72,39 @@ pub(crate) struct Seen {
     known: Known,
 }
 
+/// An offset in each topic.
+#[derive(Clone, Default)]
+pub(crate) struct Position {
+    /// All of them together.
+    sum: u64,
+    /// One by one; empty where there is only one topic, for which the sum will do.
+    offsets: Vec<u64>,
+}
+
+impl Position {
+    fn new(traffic: Traffic) -> Position {
+        let offsets = if traffic.topics == 1 { Vec::new() } else { vec![0; traffic.topics as usize] };
+        Position { sum: 0, offsets }
+    }
+
+    fn of(&self, topic: usize) -> u64 {
+        self.offsets.get(topic).copied().unwrap_or(self.sum)
+    }
+
+    fn move_to(&mut self, topic: usize, offset: u64) {
+        self.sum = self.sum - self.of(topic) + offset;
+        if let Some(at) = self.offsets.get_mut(topic) {
+            *at = offset;
+        }
+    }
+}
+
 struct Peer {
     stream: TcpStream,
     role: Role,
     upgraded: bool,
-    /// The offset of the last message.
-    position: u64,
+    /// The offsets of the last messages. A pattern's subscriber has to be there before the first of them.
+    position: Position,
     /// The beginning of a frame whose end has not arrived.
     rest: Vec<u8>,
 }
@@ -86,6 +117,7 @@ enum Role {
 
 struct Publisher {
     peer: usize,
+    traffic: Traffic,
     issued: u64,
     text: String,
     data_tail: String,
@@ -103,7 +135,11 @@ impl Load {
             address,
             peers: Vec::new(),
             buffer: vec![0; BUFFER_BYTES],
-            seen: Seen { data_tail: wire::data_tail(traffic).into_bytes(), ..Seen::default() },
+            seen: Seen {
+                data_tail: traffic::data_tail(traffic).into_bytes(),
+                head: Position::new(traffic),
+                ..Seen::default()
+            },
             publisher: None,
             writes: 0,
             restless,
@@ -128,9 +164,10 @@ impl Load {
     pub(crate) fn open_publisher(&mut self) -> Result<()> {
         self.publisher = Some(Publisher {
             peer: self.peers.len(),
+            traffic: self.traffic,
             issued: 0,
             text: String::new(),
-            data_tail: wire::data_tail(self.traffic),
+            data_tail: traffic::data_tail(self.traffic),
             out: Vec::new(),
             start: Instant::now(),
         });
@@ -138,7 +175,7 @@ impl Load {
     }
 
     fn open(&mut self, count: usize, role: Role) -> Result<()> {
-        let upgrade = wire::upgrade(&self.address.to_string(), self.traffic);
+        let upgrade = wire::upgrade(&self.address.to_string(), self.traffic.deflate);
         let goal = self.peers.len() + count;
         let deadline = Instant::now() + PATIENCE;
         while self.seen.live < goal {
@@ -146,10 +183,14 @@ impl Load {
                 let mut stream = TcpStream::connect(self.address)?;
                 stream.set_nonblocking(true)?;
                 stream.set_nodelay(true)?;
+                if let (Role::Subscriber, Some(bytes)) = (role, self.traffic.unread_bytes) {
+                    set_socket_recv_buffer_size(&stream, bytes)?;
+                }
                 let token = epoll::EventData::new_u64(self.peers.len() as u64);
                 epoll::add(&self.epoll, &stream, token, epoll::EventFlags::IN)?;
                 stream.write_all(upgrade.as_bytes())?;
-                self.peers.push(Peer { stream, role, upgraded: false, position: 0, rest: Vec::new() });
+                let position = Position::new(self.traffic);
+                self.peers.push(Peer { stream, role, upgraded: false, position, rest: Vec::new() });
             }
             self.turn(Duration::from_millis(10))?;
             if Instant::now() > deadline {
@@ -163,17 +204,30 @@ impl Load {
     /// Publishes as fast as answers come for the given time, then waits until all has arrived.
     pub(crate) fn full_speed(&mut self, lasting: Duration) -> Result<()> {
         let end = Instant::now() + lasting;
-        let deadline = end + PATIENCE;
+        self.publish_while(|_| Instant::now() < end)
+    }
+
+    /// Publishes so many messages as fast as answers come, then waits until all has arrived.
+    pub(crate) fn publish(&mut self, count: u64) -> Result<()> {
+        let issued = self.publisher.as_ref().map_or(0, |publisher| publisher.issued);
+        self.publish_while(|now_issued| now_issued - issued < count)
+    }
+
+    fn publish_while(&mut self, more: impl Fn(u64) -> bool) -> Result<()> {
+        let mut heard = (self.seen.published, Instant::now());
         loop {
-            let now = Instant::now();
             let publisher = self.publisher.as_mut().ok_or("no publisher")?;
-            if now < end {
-                while publisher.issued - self.seen.published < OUTSTANDING_MAX {
+            if self.seen.published > heard.0 {
+                heard = (self.seen.published, Instant::now());
+            }
+            if more(publisher.issued) {
+                while publisher.issued - self.seen.published < OUTSTANDING_MAX && more(publisher.issued) {
                     publisher.push(publisher.start.elapsed());
                 }
             } else if publisher.issued == self.seen.published {
                 break;
-            } else if now > deadline {
+            }
+            if heard.1.elapsed() > PATIENCE {
                 return Err("publishes stay without an answer".into());
             }
             self.turn(Duration::from_millis(10))?;
@@ -181,19 +235,18 @@ impl Load {
         self.drain()
     }
 
-    /// Publishes `per_second` messages a second for the given time, whatever the answers do, then waits
+    /// Publishes `per_second` messages a second for as long as `more` says so, whatever the answers do, then waits
     /// until all has arrived. Returns the latencies in microseconds, from the time a message was due until a
     /// subscriber had it.
-    pub(crate) fn paced(&mut self, per_second: u32, lasting: Duration) -> Result<Vec<u32>> {
+    pub(crate) fn paced(&mut self, per_second: u32, more: impl Fn() -> bool) -> Result<Vec<u32>> {
         // The kernel tells user from system time by looking at fixed intervals. A period that is a
         // multiple of them would make it look at the same phase of each burst, so the due times sway.
         const SWAY: f64 = 0.4;
         const GOLDEN: f64 = 0.618_033_988_749_895;
         let period = 1.0 / f64::from(per_second);
-        let count = (lasting.as_secs_f64() / period) as u32;
         self.seen.latencies = Some(Vec::new());
         let first = self.publisher.as_ref().ok_or("no publisher")?.start.elapsed();
-        for nth in 0..count {
+        for nth in (0_u32..).take_while(|_| more()) {
             let sway = (f64::from(nth) * GOLDEN).fract() * SWAY;
             let due = first + Duration::from_secs_f64((f64::from(nth) + sway) * period);
             loop {
@@ -211,26 +264,29 @@ impl Load {
         Ok(self.seen.latencies.take().unwrap_or_default())
     }
 
-    /// Publishes one message and waits until every subscriber has it.
-    pub(crate) fn one(&mut self) -> Result<()> {
-        let publisher = self.publisher.as_mut().ok_or("no publisher")?;
-        publisher.push(publisher.start.elapsed());
-        self.drain()
-    }
-
     /// Waits until every publish has its answer and every subscriber stands at the last of them.
     fn drain(&mut self) -> Result<()> {
         let deadline = Instant::now() + PATIENCE;
+        while self.publisher.as_ref().map_or(0, |publisher| publisher.issued) > self.seen.published {
+            if Instant::now() > deadline {
+                return Err("publishes stay without an answer".into());
+            }
+            self.turn(Duration::from_millis(10))?;
+        }
+        self.read_up_to(&self.seen.head.clone())
+    }
+
+    /// Waits until every subscriber stands there.
+    pub(crate) fn read_up_to(&mut self, head: &Position) -> Result<()> {
+        let deadline = Instant::now() + PATIENCE;
         loop {
-            let issued = self.publisher.as_ref().map_or(0, |publisher| publisher.issued);
-            let head = self.seen.head;
-            let behind = |peer: &&Peer| peer.role == Role::Subscriber && peer.position < head;
+            let behind = |peer: &&Peer| peer.role == Role::Subscriber && peer.position.sum < head.sum;
             let waiting = self.peers.iter().filter(behind).count();
-            if issued == self.seen.published && waiting == 0 {
+            if waiting == 0 {
                 return Ok(());
             }
             if Instant::now() > deadline {
-                return Err(format!("{waiting} subscribers still wait for {head}").into());
+                return Err(format!("{waiting} subscribers still wait for {}", head.sum).into());
             }
             self.turn(Duration::from_millis(10))?;
         }
@@ -267,7 +323,7 @@ impl Load {
             {
                 self.seen.now = nanoseconds(publisher.start.elapsed());
             }
-            own += peer.read(&mut self.buffer, &mut self.seen)?;
+            own += peer.read(&mut self.buffer, &mut self.seen, self.traffic)?;
         }
         self.writes += own;
         Ok(())
@@ -278,7 +334,7 @@ impl Publisher {
     fn push(&mut self, due: Duration) {
         self.issued += 1;
         let at = nanoseconds(due);
-        wire::publish(self.issued, at, &self.data_tail, &mut self.text);
+        traffic::publish(self.traffic, self.issued, at, &self.data_tail, &mut self.text);
         wire::push_client_frame(wire::TEXT, self.text.as_bytes(), &mut self.out);
     }
 
@@ -297,12 +353,12 @@ impl Publisher {
 
 /// A point in time as messages carry it.
 fn nanoseconds(since_start: Duration) -> u64 {
-    wire::AT_BASE + u64::try_from(since_start.as_nanos()).unwrap_or(0)
+    traffic::AT_BASE + u64::try_from(since_start.as_nanos()).unwrap_or(0)
 }
 
 impl Peer {
     /// Reads once; returns how many writes it made in answer.
-    fn read(&mut self, buffer: &mut [u8], seen: &mut Seen) -> Result<u64> {
+    fn read(&mut self, buffer: &mut [u8], seen: &mut Seen, traffic: Traffic) -> Result<u64> {
         let Peer { stream, role, upgraded, position, rest } = self;
         let mut out = Vec::new();
         let open = wire::read_through(&*stream, rest, buffer, |bytes| {
@@ -317,7 +373,7 @@ impl Peer {
                 match role {
                     Role::Publisher => seen.live += 1,
                     Role::Subscriber => {
-                        let text = format!(r#"{{"type":"subscribe","id":1,"topic":"{}"}}"#, wire::TOPIC);
+                        let text = format!(r#"{{"type":"subscribe","id":1,"topic":"{}"}}"#, traffic.filter());
                         wire::push_client_frame(wire::TEXT, text.as_bytes(), &mut out);
                     }
                 }
@@ -348,14 +404,14 @@ impl Peer {
 
 impl Seen {
     /// A message that is compressed, the same bytes for everybody: it is inflated when it is seen first.
-    fn deflated(&mut self, payload: &[u8], frame_bytes: usize, position: &mut u64) -> Result<()> {
+    fn deflated(&mut self, payload: &[u8], frame_bytes: usize, position: &mut Position) -> Result<()> {
         let mut known = std::mem::take(&mut self.known);
-        let event = known.inflate(*position + 1, payload).and_then(|text| self.event(text, frame_bytes, position));
+        let event = known.inflate(position.sum + 1, payload).and_then(|text| self.event(text, frame_bytes, position));
         self.known = known;
         event
     }
 
-    fn event(&mut self, text: &[u8], frame_bytes: usize, position: &mut u64) -> Result<()> {
+    fn event(&mut self, text: &[u8], frame_bytes: usize, position: &mut Position) -> Result<()> {
         const EVENT: &[u8] = br#"{"type":""#;
         let name = text.strip_prefix(EVENT).unwrap_or_default();
         if name.starts_with(br#"message""#) {
@@ -364,16 +420,24 @@ impl Seen {
         }
         if name.starts_with(br#"published""#) {
             self.published += 1;
-            self.head = wire::number_after(text, br#""offset":"#).ok_or("no offset")?;
+            let offset = wire::number_after(text, br#""offset":"#).ok_or("no offset")?;
+            let topic = self.topic(text)?;
+            self.head.move_to(topic, offset);
         } else if name.starts_with(br#"subscribed""#) {
             self.live += 1;
-            *position = wire::number_after(text, br#""offset":"#).ok_or("no offset")?;
+            // A pattern has no position until its first message.
+            if self.head.offsets.is_empty() {
+                let offset = wire::number_after(text, br#""offset":"#).ok_or("no offset")?;
+                position.move_to(0, offset);
+            }
         } else if name.starts_with(br#"gap""#) {
             let from = wire::number_after(text, br#""from":"#).ok_or("no from")?;
             let to = wire::number_after(text, br#""to":"#).ok_or("no to")?;
-            self.advance(from, position)?;
+            let topic = self.topic(text)?;
+            self.advance(topic, from, position)?;
+            self.gaps += 1;
             self.skipped += to + 1 - from;
-            *position = to;
+            position.move_to(topic, to);
         } else if !name.starts_with(br#"welcome""#) {
             let text = String::from_utf8_lossy(text);
             return Err(format!("an event that nobody expects: {text}").into());
@@ -381,33 +445,43 @@ impl Seen {
         Ok(())
     }
 
-    fn message(&mut self, text: &[u8], position: &mut u64) -> Result<()> {
+    fn message(&mut self, text: &[u8], position: &mut Position) -> Result<()> {
         const USUAL: &[u8] = br#"{"type":"message","topic":"bench","offset":"#;
-        let offset = match text.strip_prefix(USUAL) {
-            Some(rest) => wire::number(rest),
-            // The first message of a topic names the epoch as well.
-            None => wire::number_after(text, br#""offset":"#),
+        let (topic, offset) = match text.strip_prefix(USUAL) {
+            Some(rest) => (0, wire::number(rest)),
+            // One of several topics, or the first message of one, which names the epoch as well.
+            None => (self.topic(text)?, wire::number_after(text, br#""offset":"#)),
         };
-        self.advance(offset.ok_or("a message without offset")?, position)?;
+        self.advance(topic, offset.ok_or("a message without offset")?, position)?;
         if !text.ends_with(&self.data_tail) {
             let text = String::from_utf8_lossy(text);
             return Err(format!("data that nobody published: {text}").into());
         }
         self.messages += 1;
         if let Some(latencies) = &mut self.latencies {
-            let at = wire::at(text, &self.data_tail).ok_or("a message without its time")?;
+            let at = traffic::at(text, &self.data_tail).ok_or("a message without its time")?;
             let micros = self.now.saturating_sub(at) / 1000;
             latencies.push(u32::try_from(micros).unwrap_or(u32::MAX));
         }
         Ok(())
     }
 
+    /// The number of the topic that an event is about.
+    fn topic(&self, text: &[u8]) -> Result<usize> {
+        if self.head.offsets.is_empty() {
+            return Ok(0);
+        }
+        let number = wire::number_after(text, br#""topic":"bench."#).ok_or("no topic")?;
+        Ok(usize::try_from(number)?)
+    }
+
     /// Moves `position` to `offset`, counting what was left out on the way.
-    fn advance(&mut self, offset: u64, position: &mut u64) -> Result<()> {
-        let between = offset.checked_sub(*position + 1);
-        let between = between.ok_or_else(|| format!("{offset} came after {position}"))?;
+    fn advance(&mut self, topic: usize, offset: u64, position: &mut Position) -> Result<()> {
+        let before = position.of(topic);
+        let between = offset.checked_sub(before + 1);
+        let between = between.ok_or_else(|| format!("{offset} came after {before}"))?;
         self.lost += between;
-        *position = offset;
+        position.move_to(topic, offset);
         Ok(())
     }
 }

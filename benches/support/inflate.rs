@@ -5,7 +5,7 @@
 
 use miniz_oxide::inflate::decompress_to_vec;
 
-use crate::Result;
+use super::Result;
 
 /// Messages that were seen before: more than can be on their way.
 const KNOWN_MAX: usize = 4096;

@@ -1,37 +1,19 @@
-//! The bytes that the load generator and the floor share: frames, the handshake, the bench's own data.
+//! The bytes that clients and servers of the benches share: frames and the handshake.
 //!
 //! Only what RFC 6455 makes of short, unfragmented messages; nothing here decides.
 
-use std::fmt::Write as _;
 use std::io::{ErrorKind, Read};
 
-use crate::Result;
+use super::Result;
 
 pub(crate) const TEXT: u8 = 1;
 pub(crate) const CLOSE: u8 = 8;
 pub(crate) const PING: u8 = 9;
 pub(crate) const PONG: u8 = 10;
 
-pub(crate) const TOPIC: &str = "bench";
-
 /// The example key of RFC 6455, 1.3, and what a server has to make of it.
 const KEY: &str = "dGhlIHNhbXBsZSBub25jZQ==";
 const ACCEPT: &str = "s3pPLMBiTxaQ9kYGzzhZRbK+xOo=";
-
-/// What is published, and how subscribers want it.
-#[derive(Clone, Copy)]
-pub(crate) struct Traffic {
-    /// Bytes of `data` in each message, quotes and braces included.
-    pub(crate) data_bytes: usize,
-    /// Whether subscribers offer permessage-deflate.
-    pub(crate) deflate: bool,
-}
-
-/// Times are written with this many digits, so that all messages are equally long.
-const AT_DIGITS: usize = 16;
-
-/// What is added to times to make them that long.
-pub(crate) const AT_BASE: u64 = 1_000_000_000_000_000;
 
 /// A frame that stands complete in a buffer.
 pub(crate) struct Frame<'a> {
@@ -123,8 +105,8 @@ fn apply(mask: [u8; 4], payload: &mut [u8]) {
 }
 
 /// The request that opens a connection.
-pub(crate) fn upgrade(host: &str, traffic: Traffic) -> String {
-    let deflate = if traffic.deflate { "Sec-WebSocket-Extensions: permessage-deflate\r\n" } else { "" };
+pub(crate) fn upgrade(host: &str, deflate: bool) -> String {
+    let deflate = if deflate { "Sec-WebSocket-Extensions: permessage-deflate\r\n" } else { "" };
     format!(
         "GET /ws HTTP/1.1\r\nHost: {host}\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n\
          Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: {KEY}\r\n\
@@ -132,7 +114,7 @@ pub(crate) fn upgrade(host: &str, traffic: Traffic) -> String {
     )
 }
 
-/// The answer to a request that [`upgrade`] made: the floor knows its only client.
+/// The answer to a request that [`upgrade`] made: a floor knows its only client.
 pub(crate) fn accepted() -> String {
     format!(
         "HTTP/1.1 101 Switching Protocols\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n\
@@ -154,41 +136,6 @@ pub(crate) fn check_accepted(head: &[u8]) -> Result<()> {
     }
     let head = String::from_utf8_lossy(head);
     Err(format!("the upgrade was refused: {}", head.trim_end()).into())
-}
-
-/// The command that publishes message `id`, due at `at` (nanoseconds since [`AT_BASE`]).
-pub(crate) fn publish(id: u64, at: u64, data_tail: &str, out: &mut String) {
-    out.clear();
-    // Infallible: the writer is a String.
-    let _ = write!(out, r#"{{"type":"publish","id":{id},"topic":"{TOPIC}","data":{{"at":{at}{data_tail}"#);
-}
-
-/// What follows the time in every publish and every message: the rest of the data, and the brace that
-/// closes the envelope. Keys are in alphabetical order, so that a broker that sorts them changes nothing.
-pub(crate) fn data_tail(traffic: Traffic) -> String {
-    const AROUND: usize = r#"{"at":,"pad":""}"#.len() + AT_DIGITS;
-    let mut rest = String::new();
-    // Orders, as such events go: names that come again, numbers that do not.
-    let (mut state, mut id) = (1_u32, 4_000_000);
-    while AROUND + rest.len() + ORDER_BYTES < traffic.data_bytes {
-        state = state.wrapping_mul(747_796_405).wrapping_add(2_891_336_453);
-        id += state % 1_000;
-        let (lots, price) = (10 + (state >> 3) % 90, 10_000 + (state >> 7) % 90_000);
-        // Infallible: the writer is a String.
-        let _ = write!(rest, r#","order{id}":{{"lots":{lots},"price":{price},"side":"buy"}}"#);
-    }
-    let pad = "x".repeat(traffic.data_bytes - AROUND - rest.len());
-    format!(r#"{rest},"pad":"{pad}"}}}}"#)
-}
-
-/// Bytes of one order in [`data_tail`].
-const ORDER_BYTES: usize = r#","order0000000":{"lots":00,"price":00000,"side":"buy"}"#.len();
-
-/// The time in a message that ends with `data_tail` (see [`data_tail`]).
-pub(crate) fn at(message: &[u8], data_tail: &[u8]) -> Option<u64> {
-    let end = message.len().checked_sub(data_tail.len())?;
-    let start = end.checked_sub(AT_DIGITS)?;
-    number(&message[start..end])
 }
 
 /// The number behind the first `key` in `payload`.
