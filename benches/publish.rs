@@ -4,7 +4,7 @@ use std::hint::black_box;
 use std::time::{Duration, Instant};
 
 use criterion::{BenchmarkId, Criterion, criterion_group, criterion_main};
-use fanfare::{Broker, Data, Service};
+use fanfare::{Broker, Data, History, Service};
 use hyper_util::rt::TokioIo;
 use serde_json::json;
 use tokio::io::{AsyncReadExt, AsyncWriteExt, DuplexStream};
@@ -46,7 +46,7 @@ fn followed(criterion: &mut Criterion) {
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime");
         let broker = Broker::new();
         let service = Service::builder(broker.clone()).shards(1).build();
-        let peers = runtime.block_on(subscribers(&service, count));
+        let peers = runtime.block_on(subscribers(&service, &vec![vec!["bench".to_owned()]; count]));
         let publisher = broker.publisher("bench").expect("a name");
         let data = payload();
         group.bench_function(BenchmarkId::from_parameter(count), |bencher| {
@@ -70,24 +70,84 @@ fn followed(criterion: &mut Criterion) {
     group.finish();
 }
 
-/// Connections in memory that have subscribed to `bench` and read nothing more.
-async fn subscribers(service: &Service, count: usize) -> Vec<DuplexStream> {
+/// Many topics, published to one after the other by their names: what follows each is found when it is born, so
+/// patterns cost a publish no more than names do.
+fn many_topics(criterion: &mut Criterion) {
+    const TOPICS: usize = 100_000;
+    const CONNECTIONS: usize = 1_000;
+    const BURST: usize = 32;
+    let names: Vec<String> = (0..TOPICS).map(|topic| format!("area.{}.{topic}", topic % CONNECTIONS)).collect();
+    let by_name = |conn: usize| names.iter().skip(conn).step_by(CONNECTIONS).cloned().collect();
+    let followers: [(&str, Vec<Vec<String>>); 3] = [
+        ("unfollowed", Vec::new()),
+        ("each followed by its name", (0..CONNECTIONS).map(by_name).collect()),
+        (
+            "each followed by one of 1,000 patterns",
+            (0..CONNECTIONS).map(|conn| vec![format!("area.{conn}.*")]).collect(),
+        ),
+    ];
+    let mut group = criterion.benchmark_group("publish/100,000 topics");
+    for (what, filters) in followers {
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime");
+        // What they keep is not what is measured.
+        let broker = Broker::builder().history(History { entries: 1, ..History::default() }).build();
+        let service = Service::builder(broker.clone()).shards(1).build();
+        let peers = runtime.block_on(subscribers(&service, &filters));
+        let data = payload();
+        let mut next = names.iter().cycle();
+        let mut publish = |times: u64| {
+            let mut spent = Duration::ZERO;
+            let mut left = usize::try_from(times).expect("it fits");
+            while left > 0 {
+                let burst = left.min(BURST);
+                let begun = Instant::now();
+                for name in next.by_ref().take(burst) {
+                    let publisher = broker.publisher(black_box(name)).expect("a name");
+                    publisher.try_publish(data.clone()).expect("the shard has had its turns");
+                }
+                spent += begun.elapsed();
+                left -= burst;
+                runtime.block_on(tokio::task::yield_now());
+            }
+            spent
+        };
+        // All of them are born before anything is measured.
+        publish(TOPICS as u64);
+        group.bench_function(what, |bencher| bencher.iter_custom(&mut publish));
+        assert_eq!(service.connections(), filters.len() as u64);
+        drop(peers);
+    }
+    group.finish();
+}
+
+/// Connections in memory, one for each list of names and patterns, that have subscribed to those and read nothing
+/// more.
+async fn subscribers(service: &Service, filters: &[Vec<String>]) -> Vec<DuplexStream> {
     const HANDSHAKE: &[u8] = b"GET /ws HTTP/1.1\r\nHost: localhost\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n\
         Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\nSec-WebSocket-Version: 13\r\n\r\n";
-    const SUBSCRIBE: &[u8] = br#"{"type":"subscribe","id":1,"topic":"bench"}"#;
-    let mut peers = Vec::with_capacity(count);
-    for _ in 0..count {
+    let mut peers = Vec::with_capacity(filters.len());
+    for filters in filters {
         let (mut near, far) = tokio::io::duplex(2048);
         let connection =
             hyper::server::conn::http1::Builder::new().serve_connection(TokioIo::new(far), service.clone());
         tokio::spawn(connection.with_upgrades());
         near.write_all(HANDSHAKE).await.expect("the service reads");
+        let subscribe = json!({"type": "subscribe", "id": 1, "topics": filters}).to_string();
         // A frame of a client is masked; a mask of zeros leaves it as it is.
-        let mut frame = vec![0x81, 0x80 | SUBSCRIBE.len() as u8, 0, 0, 0, 0];
-        frame.extend_from_slice(SUBSCRIBE);
+        let mut frame = vec![0x81];
+        match u8::try_from(subscribe.len()) {
+            Ok(short @ ..=125) => frame.push(0x80 | short),
+            _ => {
+                frame.push(0x80 | 126);
+                frame.extend_from_slice(&u16::try_from(subscribe.len()).expect("it is no longer").to_be_bytes());
+            }
+        }
+        frame.extend_from_slice(&[0; 4]);
+        frame.extend_from_slice(subscribe.as_bytes());
         near.write_all(&frame).await.expect("the service reads");
         let mut answer = Vec::new();
-        while !answer.windows(12).any(|window| window == b"\"subscribed\"") {
+        let subscribed = |answer: &[u8]| answer.windows(12).filter(|window| window == b"\"subscribed\"").count();
+        while subscribed(&answer) < filters.len() {
             near.read_buf(&mut answer).await.expect("the service answers");
         }
         peers.push(near);
@@ -95,5 +155,5 @@ async fn subscribers(service: &Service, count: usize) -> Vec<DuplexStream> {
     peers
 }
 
-criterion_group!(benches, unfollowed, followed);
+criterion_group!(benches, unfollowed, followed, many_topics);
 criterion_main!(benches);
