@@ -4,7 +4,7 @@ use std::fmt::Write as _;
 
 use crate::history::{ENTRIES, History};
 use crate::patterns::{self, Patterns};
-use crate::recovery::{self, Recovery};
+use crate::recovery::{self, Late, Recovery};
 use crate::stalled::{self, Stalled};
 use crate::support::figures::{Spread, plain, row, table};
 use crate::support::goals::{Goals, Limit};
@@ -212,15 +212,13 @@ fn recovery_table(recovery: &Recovery) -> String {
     text += &table(&rows);
     let _ = writeln!(text, "\n{bystanders} subscribers of another topic at {per_second} messages a second\n");
     let mut rows = vec![row(["", "p50 ms", "p99 ms"])];
-    let phases: Pair<fn(&recovery::Round) -> (f64, f64)> = [
-        ("before", |round| (round.before.p50, round.before.p99)),
-        ("while everybody comes back", |round| (round.during.p50, round.during.p99)),
-    ];
+    let phases: Pair<fn(&recovery::Round) -> &Late> =
+        [("before", |round| &round.before), ("while everybody comes back", |round| &round.during)];
     for (name, late) in phases {
         rows.push(row([
             name,
-            &show(recovery.spread(|round| late(round).0)),
-            &show(recovery.spread(|round| late(round).1)),
+            &show(recovery.spread(|round| late(round).p50)),
+            &show(recovery.spread(|round| late(round).p99)),
         ]));
     }
     text + &table(&rows)
