@@ -4,11 +4,11 @@ use std::fmt::Write as _;
 
 use crate::history::{ENTRIES, History};
 use crate::patterns::{self, Patterns};
-use crate::recovery::{self, Late, Recovery};
+use crate::recovery::{self, Recovery};
 use crate::stalled::{self, Stalled};
 use crate::support::figures::{Spread, plain, row, table};
 use crate::support::goals::{Goals, Limit};
-use crate::support::measure::{FullSpeed, Paced};
+use crate::support::measure::{FullSpeed, Late, Paced};
 use crate::topics::Topics;
 
 /// What was measured, part by part.
