@@ -67,6 +67,8 @@ pub(crate) struct Registry {
     published: AtomicU64,
     /// What became of writing it all to a disk.
     pub(crate) store: StoreFigures,
+    /// Topics that were not born for want of room.
+    refused: AtomicU64,
     repeats: Mutex<Repeats>,
     swept_ms: AtomicU64,
     epoch_seed: u64,
@@ -117,6 +119,7 @@ impl Registry {
             frame_bytes: Arc::default(),
             published: AtomicU64::new(0),
             store: StoreFigures::default(),
+            refused: AtomicU64::new(0),
             swept_ms: AtomicU64::new(0),
             epoch_seed,
             epochs: AtomicU64::new(0),
@@ -146,6 +149,11 @@ impl Registry {
         self.published.load(Ordering::Relaxed)
     }
 
+    /// How often a topic would have been one too many.
+    pub(crate) fn refused(&self) -> u64 {
+        self.refused.load(Ordering::Relaxed)
+    }
+
     pub(crate) fn get(&self, name: &str) -> Option<Arc<Topic>> {
         self.topics.pin().get(name).cloned()
     }
@@ -164,6 +172,7 @@ impl Registry {
             return Ok(topic);
         }
         if index.sealed || index.by_name.len() >= self.options.topics_max {
+            self.refused.fetch_add(1, Ordering::Relaxed);
             return Err(TooManyTopics);
         }
         let topic = self.make(name, Numbering { epoch: self.next_epoch(), first: Seq(1) }, now_ms);

@@ -123,6 +123,7 @@ impl Shard {
             List::Pattern(_) => state.sub_to(list).is_some(),
         });
         if !again && state.subs.len() >= self.options.subscriptions_per_connection_max {
+            self.mailbox.stats().limited_subscriptions.add(1);
             self.refuse(
                 conn,
                 &target,

@@ -10,6 +10,7 @@ use super::leases::Lease;
 use super::link::Link;
 use super::stats::Stats;
 use super::survey::Surveyed;
+use super::turns::Turns;
 use crate::broker::{Behind, Broker, ConnectionId, Inbox, Introduction, Topic};
 use crate::protocol::{CloseCode, Filter, Id, Since};
 
@@ -23,6 +24,8 @@ pub(crate) struct Mailbox {
     /// The shard's bell, which mail rings too.
     inbox: Arc<Inbox>,
     stats: Stats,
+    /// In which its connections go on that have much to do.
+    turns: Turns,
     /// The shard's clock in ticks, for sessions to note when a peer was heard.
     tick: AtomicU32,
     /// Whether a shard reads this.
@@ -168,6 +171,7 @@ impl Mailbox {
             mail: Mutex::default(),
             inbox: Arc::new(Inbox::new(Behind::HoldsPublishers)),
             stats: Stats::default(),
+            turns: Turns::new(1),
             tick: AtomicU32::new(0),
             served: AtomicBool::new(false),
             drain_spread_ms: AtomicU64::new(NO_DRAIN),
@@ -196,6 +200,11 @@ impl Mailbox {
         self.take_asked();
     }
 
+    /// The queue of connections that have had their turn.
+    pub(crate) fn turns(&self) -> &Turns {
+        &self.turns
+    }
+
     /// The shard's clock.
     pub(crate) fn tick(&self) -> u32 {
         self.tick.load(Ordering::Relaxed)
@@ -204,6 +213,21 @@ impl Mailbox {
     /// So many compressed messages have been received.
     pub(crate) fn add_inflated(&self, count: u64) {
         self.stats.inflated.fetch_add(count, Ordering::Relaxed);
+    }
+
+    /// A message, a batch or a label in one has been too large.
+    pub(crate) fn count_large(&self) {
+        self.stats.limited_sizes.fetch_add(1, Ordering::Relaxed);
+    }
+
+    /// A publish has waited for room for as long as it may.
+    pub(crate) fn count_wait(&self) {
+        self.stats.limited_waits.fetch_add(1, Ordering::Relaxed);
+    }
+
+    /// A connection is closed for malformed commands.
+    pub(crate) fn count_malformed(&self) {
+        self.stats.closed_malformed.fetch_add(1, Ordering::Relaxed);
     }
 
     /// Says goodbye to everybody, with return times spread evenly over `spread_ms`.

@@ -32,6 +32,7 @@ mod survey;
 #[cfg(test)]
 mod tests;
 mod transport;
+pub(crate) mod turns;
 
 pub(crate) use departures::Keepsake;
 pub(crate) use drive::Pool;

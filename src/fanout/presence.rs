@@ -37,7 +37,8 @@ impl Shard {
         let topic = &self.slots[slot].topic;
         let id = self.conns[conn as usize].member();
         let max = self.options.members_per_topic_max;
-        if topic.presence().join(id, introduction, max, self.broker.now_ms())? {
+        let joined = topic.presence().join(id, introduction, max, self.broker.now_ms());
+        if joined.inspect_err(|TooManyMembers| self.mailbox.stats().limited_members.add(1))? {
             topic.announce();
         }
         Ok(())

@@ -2,7 +2,7 @@
 
 use std::sync::atomic::{AtomicU64, Ordering};
 
-/// One shard's counters. Only the shard writes them, but for the last.
+/// One shard's counters. Only the shard writes them, but for the last four.
 #[derive(Debug, Default)]
 pub(crate) struct Stats {
     pub(super) connections: Count,
@@ -20,8 +20,13 @@ pub(crate) struct Stats {
     pub(super) closed_slow: Count,
     pub(super) closed_silent: Count,
     pub(super) closed_expired: Count,
+    pub(super) limited_subscriptions: Count,
+    pub(super) limited_members: Count,
     /// Counted by sessions, on whatever thread they run.
     pub(super) inflated: AtomicU64,
+    pub(super) limited_sizes: AtomicU64,
+    pub(super) limited_waits: AtomicU64,
+    pub(super) closed_malformed: AtomicU64,
 }
 
 impl Stats {
@@ -87,6 +92,16 @@ pub(crate) struct Totals {
     pub(crate) closed_silent: u64,
     /// Connections closed because their credentials ended, or none came.
     pub(crate) closed_expired: u64,
+    /// Subscriptions refused, their connection having as many as it may.
+    pub(crate) limited_subscriptions: u64,
+    /// Subscriptions refused, their topic having as many members as it may.
+    pub(crate) limited_members: u64,
+    /// Messages, batches and labels refused for their size.
+    pub(crate) limited_sizes: u64,
+    /// Publishes refused, their topic's subscribers having been served for too long.
+    pub(crate) limited_waits: u64,
+    /// Connections closed for malformed commands.
+    pub(crate) closed_malformed: u64,
 }
 
 impl Totals {
@@ -107,5 +122,10 @@ impl Totals {
         self.closed_slow += stats.closed_slow.read();
         self.closed_silent += stats.closed_silent.read();
         self.closed_expired += stats.closed_expired.read();
+        self.limited_subscriptions += stats.limited_subscriptions.read();
+        self.limited_members += stats.limited_members.read();
+        self.limited_sizes += stats.limited_sizes.load(Ordering::Relaxed);
+        self.limited_waits += stats.limited_waits.load(Ordering::Relaxed);
+        self.closed_malformed += stats.closed_malformed.load(Ordering::Relaxed);
     }
 }

@@ -2,6 +2,7 @@
 
 use std::error::Error;
 use std::str::Utf8Error;
+use std::sync::atomic::Ordering;
 
 use bytes::{Buf, Bytes};
 use http::header::CONTENT_TYPE;
@@ -152,12 +153,18 @@ where
 {
     let body = Limited::new(body, shared.options.http_body_bytes_max);
     match timeout(shared.options.http_body_time, body.collect()).await {
-        Err(_) => Err(StatusCode::REQUEST_TIMEOUT),
+        Err(_) => {
+            shared.slow_requests.fetch_add(1, Ordering::Relaxed);
+            Err(StatusCode::REQUEST_TIMEOUT)
+        }
         Ok(Ok(collected)) => {
             let mut bytes = collected.aggregate();
             Ok(bytes.copy_to_bytes(bytes.remaining()))
         }
-        Ok(Err(error)) if error.is::<LengthLimitError>() => Err(StatusCode::PAYLOAD_TOO_LARGE),
+        Ok(Err(error)) if error.is::<LengthLimitError>() => {
+            shared.large_bodies.fetch_add(1, Ordering::Relaxed);
+            Err(StatusCode::PAYLOAD_TOO_LARGE)
+        }
         Ok(Err(_)) => Err(StatusCode::BAD_REQUEST),
     }
 }

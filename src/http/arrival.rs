@@ -11,6 +11,9 @@ use crate::gate::Denied;
 use crate::limits::{Arrival, Client, Excess, Meters, PeerAddr};
 use crate::protocol::{Encoding, ErrorCode};
 
+/// What a request counts: it makes as much work as so many commands.
+const REQUEST_COMMANDS: usize = 5;
+
 /// A connection that our own acceptor has taken.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Arrived {
@@ -32,7 +35,7 @@ impl Unwelcome {
         match self {
             Unwelcome::Network => {
                 let message = "requests from that address are not served";
-                reply::error(StatusCode::FORBIDDEN, ErrorCode::Forbidden, message)
+                ended(reply::error(StatusCode::FORBIDDEN, ErrorCode::Forbidden, message))
             }
             Unwelcome::Often(excess) => refuse(excess),
         }
@@ -97,16 +100,13 @@ impl Service {
         }
     }
 
-    /// Counts a call of the API, and gives what its content is metered with.
-    pub(super) fn meter(&self, path: &str, client: &Client) -> Result<Option<Meters>, Excess> {
-        if !path.starts_with("/v1/") {
-            return Ok(None);
-        }
+    /// Counts a request, and gives what its content is metered with.
+    pub(super) fn meter(&self, client: &Client) -> Result<Option<Meters>, Excess> {
         let limits = &self.shared.limits;
         let now = limits.now();
         let meters = limits.request(client, now);
         if let Some(meters) = &meters {
-            meters.command(1, now)?;
+            meters.command(REQUEST_COMMANDS, now)?;
         }
         Ok(meters)
     }
@@ -115,8 +115,11 @@ impl Service {
 /// 429, and when to come back.
 pub(super) fn refuse(excess: Excess) -> Response<Body> {
     let Denied { code, message, retry_after_ms } = excess.into();
-    let mut response = reply::failure(StatusCode::TOO_MANY_REQUESTS, Encoding::Json, code, &message, retry_after_ms);
-    // Another attempt on the same connection would cost as much as a new one, and be refused as well.
+    ended(reply::failure(StatusCode::TOO_MANY_REQUESTS, Encoding::Json, code, &message, retry_after_ms))
+}
+
+/// The last answer on its connection: what comes next from there costs an attempt to connect, which are few.
+pub(super) fn ended(mut response: Response<Body>) -> Response<Body> {
     response.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));
     response
 }

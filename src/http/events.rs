@@ -97,7 +97,7 @@ pub(super) fn open(service: &Service, head: &Parts, pass: &Pass, client: &Client
     let seed = shared.broker.next_connection().0;
     let seat = Seat { _counted: counted, _meters: meters };
     let stream = EventStream::new(followed, heartbeat, seed, Arc::clone(&shared.streams), seat);
-    let stream = stream.until(pass.expires_in_ms().map(Duration::from_millis));
+    let stream = stream.until(pass.expires_in_ms().map(Duration::from_millis)).attended(service.attendance.clone());
     response(stream.into())
 }
 

@@ -84,6 +84,33 @@ impl Collector for Snapshot {
         write("limited_bytes", "Messages refused for a rate of bytes", &counter(figures.limited_bytes))?;
         write("limited_topics", "Publishes refused for the rate of a topic", &counter(figures.limited_topics))?;
         write(
+            "limited_subscriptions",
+            "Subscriptions refused, a connection having as many as it may",
+            &counter(figures.limited_subscriptions),
+        )?;
+        write(
+            "limited_members",
+            "Members refused, a topic having as many as it may",
+            &counter(figures.limited_members),
+        )?;
+        write(
+            "limited_new_topics",
+            "Topics refused, there being as many as there may be",
+            &counter(figures.limited_new_topics),
+        )?;
+        write(
+            "limited_sizes",
+            "Messages, batches, labels and bodies that were too large",
+            &counter(figures.limited_sizes),
+        )?;
+        write("limited_time", "HTTP requests that took too long to arrive", &counter(figures.limited_time))?;
+        write("limited_waits", "Publishes that waited too long for room", &counter(figures.limited_waits))?;
+        write(
+            "closed_malformed",
+            "Connections closed for malformed commands in a row",
+            &counter(figures.closed_malformed),
+        )?;
+        write(
             "closed_limited",
             "Connections closed for passing rates again and again",
             &counter(figures.closed_limited),

@@ -5,6 +5,7 @@
 
 mod api;
 mod arrival;
+mod attended;
 mod connections;
 mod credentials;
 mod deflate;
@@ -19,6 +20,8 @@ mod service;
 mod stats;
 mod upgrade;
 
+#[cfg(feature = "server")]
+pub(crate) use attended::{Attendance, Attended, Readable};
 pub use options::ServiceBuilder;
 pub use reply::Body;
 pub use service::Service;

@@ -9,6 +9,7 @@ use super::Service;
 use super::service::Shared;
 use crate::auth::{Authenticator, Hooks, Permissions};
 use crate::broker::Broker;
+use crate::fanout::turns::Turns;
 use crate::fanout::{Pool, ShardOptions};
 use crate::gate::{Gate, Rules};
 use crate::limits::{LimitOptions, Limits};
@@ -175,14 +176,17 @@ impl ServiceBuilder {
             session_options,
             limits: Limits::new(self.options.limits.clone()),
             resumables: Arc::default(),
+            turns: Turns::new(self.options.shards),
             options: self.options,
             draining: AtomicBool::new(false),
             refused: AtomicU64::new(0),
             refused_origins: AtomicU64::new(0),
+            large_bodies: AtomicU64::new(0),
+            slow_requests: AtomicU64::new(0),
             stats_served: AtomicBool::new(false),
             streams: Arc::default(),
         };
-        Service { shared: Arc::new(shared), shard: None, arrival: None }
+        Service { shared: Arc::new(shared), shard: None, arrival: None, attendance: None }
     }
 }
 

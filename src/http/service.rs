@@ -15,6 +15,7 @@ use http::request::Parts;
 use http::{HeaderMap, HeaderValue, Method, Request, Response, StatusCode};
 
 use super::arrival::{self, Arrived};
+use super::attended::Attendance;
 use super::credentials::Shown;
 use super::events::{self, Streams};
 use super::options::{Options, ServiceBuilder};
@@ -23,9 +24,10 @@ use super::reply::{self, Body};
 use super::{api, connections, credentials, metrics, origin, page, stats, upgrade};
 use crate::broker::Broker;
 use crate::fanout::headcount::Headcount;
+use crate::fanout::turns::Turns;
 use crate::fanout::{Pool, Totals};
 use crate::gate::{Denied, Gate, Pass};
-use crate::limits::{Client, Limits};
+use crate::limits::{Client, Limits, Meters};
 use crate::protocol::{Encoding, ErrorCode};
 use crate::session::{Resumables, SessionOptions};
 
@@ -55,6 +57,8 @@ pub struct Service {
     pub(super) shard: Option<usize>,
     /// The connection that this handle is for, where the acceptor is ours.
     pub(super) arrival: Option<Arrived>,
+    /// Tells whether the peer of that connection has ended its side, where that can be told.
+    pub(super) attendance: Option<Attendance>,
 }
 
 #[derive(Debug)]
@@ -65,6 +69,8 @@ pub(crate) struct Shared {
     pub(super) session_options: Arc<SessionOptions>,
     pub(super) limits: Arc<Limits>,
     pub(super) resumables: Arc<Resumables>,
+    /// In which requests are answered.
+    pub(super) turns: Turns,
     pub(super) gate: Gate,
     /// Connections that are open only to be told that their credentials do not count.
     pub(super) refusals: Arc<Headcount>,
@@ -73,6 +79,10 @@ pub(crate) struct Shared {
     pub(super) refused: AtomicU64,
     /// Requests refused for their `Host` or `Origin`.
     pub(super) refused_origins: AtomicU64,
+    /// Bodies of requests that were too large.
+    pub(super) large_bodies: AtomicU64,
+    /// Requests that took too long to arrive.
+    pub(super) slow_requests: AtomicU64,
     /// Whether a task publishes `$stats`.
     pub(super) stats_served: AtomicBool,
     /// What event streams have done, and whether they are to end.
@@ -146,13 +156,25 @@ impl Service {
     /// The same service for the connections of one core.
     #[cfg(feature = "server")]
     pub(crate) fn on_shard(&self, shard: usize) -> Self {
-        Service { shared: Arc::clone(&self.shared), shard: Some(shard), arrival: None }
+        Service { shared: Arc::clone(&self.shared), shard: Some(shard), arrival: None, attendance: None }
+    }
+
+    /// The same service, for a connection that is attended to.
+    #[cfg(feature = "server")]
+    pub(crate) fn attending(self, attendance: Attendance) -> Self {
+        Service { attendance: Some(attendance), ..self }
     }
 
     /// A connection was refused before it spoke.
     #[cfg(feature = "server")]
     pub(crate) fn count_refused(&self) {
         self.shared.refused.fetch_add(1, Ordering::Relaxed);
+    }
+
+    /// The head of a request has not come in time.
+    #[cfg(feature = "server")]
+    pub(crate) fn count_slow(&self) {
+        self.shared.slow_requests.fetch_add(1, Ordering::Relaxed);
     }
 
     /// Answers one request.
@@ -165,6 +187,8 @@ impl Service {
         B: http_body::Body + Send,
         B::Error: Into<Box<dyn Error + Send + Sync>>,
     {
+        // A connection that sends one request after another has others take their turn in between.
+        self.shared.turns.next().await;
         let head_only = request.method() == Method::HEAD;
         let mut response = match self.sender(&request) {
             Ok(client) => self.answer(request, &client).await,
@@ -204,7 +228,13 @@ impl Service {
         B: http_body::Body + Send,
         B::Error: Into<Box<dyn Error + Send + Sync>>,
     {
-        let meters = match self.meter(request.uri().path(), client) {
+        // A handshake is an attempt to connect, which has a rate of its own.
+        let metered = if request.uri().path() == "/ws" { Ok(None) } else { self.meter(client) };
+        if let Some(probed) = self.probe(&request) {
+            // Who looks after a server must not take it for dead because somebody else at its address is too loud.
+            return if metered.is_ok() { probed } else { arrival::ended(probed) };
+        }
+        let meters = match metered {
             Ok(meters) => meters,
             Err(excess) => return arrival::refuse(excess),
         };
@@ -232,11 +262,6 @@ impl Service {
                 Ok(()) => Ok(connections::list(shared, query).await),
                 Err(denied) => Err(denied),
             },
-            "/healthz" if is_get => Ok(reply::text(StatusCode::OK, "ok\n")),
-            "/readyz" if is_get && shared.is_draining() => {
-                Ok(reply::text(StatusCode::SERVICE_UNAVAILABLE, "draining\n"))
-            }
-            "/readyz" if is_get => Ok(reply::text(StatusCode::OK, "ready\n")),
             "/metrics" if is_get && shared.options.protect_metrics => {
                 self.administrator(&head.headers).await.map(|()| metrics::render(shared))
             }
@@ -249,11 +274,11 @@ impl Service {
                 Ok(not_allowed("GET, HEAD"))
             }
             path if api::is_of_topic(path, "/presence") => match is_get {
-                true => self.caller(&head.headers).await.map(|pass| api::presence(&pass, path)),
+                true => self.caller(&head.headers).await.map(|pass| weigh(meters, api::presence(&pass, path))),
                 false => Ok(not_allowed("GET, HEAD")),
             },
             path if api::is_of_topic(path, "/history") => match is_get {
-                true => self.caller(&head.headers).await.map(|pass| api::history(&pass, path, query)),
+                true => self.caller(&head.headers).await.map(|pass| weigh(meters, api::history(&pass, path, query))),
                 false => Ok(not_allowed("GET, HEAD")),
             },
             path => Ok(match page::asset(path) {
@@ -263,6 +288,19 @@ impl Service {
             }),
         };
         answered.unwrap_or_else(|denied| credentials::deny(Encoding::Json, &denied))
+    }
+
+    /// The answer to whoever looks whether it is alive and ready.
+    fn probe<B>(&self, request: &Request<B>) -> Option<Response<Body>> {
+        if !matches!(*request.method(), Method::GET | Method::HEAD) {
+            return None;
+        }
+        Some(match request.uri().path() {
+            "/healthz" => reply::text(StatusCode::OK, "ok\n"),
+            "/readyz" if self.shared.is_draining() => reply::text(StatusCode::SERVICE_UNAVAILABLE, "draining\n"),
+            "/readyz" => reply::text(StatusCode::OK, "ready\n"),
+            _ => return None,
+        })
     }
 
     /// What the caller of the API may do, which is something.
@@ -311,6 +349,13 @@ impl Shared {
             tokio::spawn(stats::publish(served));
         }
     }
+}
+
+/// The same response, unless it is more than its client may have.
+fn weigh(meters: Option<Meters>, response: Response<Body>) -> Response<Body> {
+    let bytes = http_body::Body::size_hint(response.body()).exact().unwrap_or(0);
+    let weighed = meters.map_or(Ok(()), |mut meters| meters.body(usize::try_from(bytes).unwrap_or(usize::MAX)));
+    weighed.map_or_else(arrival::refuse, |()| response)
 }
 
 fn not_allowed(allow: &'static str) -> Response<Body> {

@@ -14,6 +14,7 @@ use hyper_util::rt::TokioIo;
 use tokio::net::TcpStream;
 
 use super::arrival;
+use super::attended::Attended;
 use super::credentials::{self, Shown, TOKEN_PREFIX};
 use super::deflate;
 use super::reply::{self, Body};
@@ -44,12 +45,14 @@ pub(super) async fn upgrade<B>(service: &Service, mut request: Request<B>, clien
         Err(error) => {
             let mut response = reply::error(error.status(), ErrorCode::BadRequest, &error.to_string());
             response.headers_mut().extend(error.headers());
-            return response;
+            return arrival::ended(response);
         }
     };
     let encoding = match choose(&accept.protocols) {
         Ok(encoding) => encoding,
-        Err(message) => return reply::error(StatusCode::BAD_REQUEST, ErrorCode::BadRequest, &message),
+        Err(message) => {
+            return arrival::ended(reply::error(StatusCode::BAD_REQUEST, ErrorCode::BadRequest, &message));
+        }
     };
     let echo = (!accept.protocols.is_empty()).then(|| encoding.subprotocol());
     // Counted first: either the drain is seen below, or whoever waits for its end waits for this one.
@@ -127,6 +130,10 @@ async fn begin(upgraded: OnUpgrade, admission: Admission) {
 
 /// The stream below, without hyper's buffers where it is a plain TCP stream.
 fn open(upgraded: Upgraded) -> (Stream, Transport) {
+    let upgraded = match upgraded.downcast::<TokioIo<Attended<TcpStream>>>() {
+        Ok(parts) => return Stream::tcp(parts.io.into_inner().into_inner(), &parts.read_buf),
+        Err(upgraded) => upgraded,
+    };
     let upgraded = match upgraded.downcast::<TokioIo<TcpStream>>() {
         Ok(parts) => return Stream::tcp(parts.io.into_inner(), &parts.read_buf),
         Err(upgraded) => upgraded,
@@ -172,15 +179,11 @@ fn choose(offered: &[&str]) -> Result<Encoding, Cow<'static, str>> {
 
 /// Credentials do not count, and whoever shows them can see a status.
 fn refuse(denied: &Denied) -> Response<Body> {
-    let mut response = credentials::deny(Encoding::Json, denied);
-    response.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));
-    response
+    arrival::ended(credentials::deny(Encoding::Json, denied))
 }
 
 pub(super) fn unavailable(shared: &Shared, message: &str) -> Response<Body> {
     shared.refused.fetch_add(1, Ordering::Relaxed);
-    let mut response =
-        reply::failure(StatusCode::SERVICE_UNAVAILABLE, Encoding::Json, ErrorCode::Overloaded, message, Some(RETRY_MS));
-    response.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));
-    response
+    let (status, code) = (StatusCode::SERVICE_UNAVAILABLE, ErrorCode::Overloaded);
+    arrival::ended(reply::failure(status, Encoding::Json, code, message, Some(RETRY_MS)))
 }

@@ -6,6 +6,7 @@ use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::time::Duration;
 
 use super::options::Rates;
+use super::pace::Pace;
 use super::rate::{Meter, Moment, Rate};
 use super::{Excess, Limit, Limits};
 
@@ -26,6 +27,8 @@ pub(super) struct AddressMeters {
     /// Attempts that were refused with an answer.
     pub(super) refusals: Meter,
     sent: SentMeters,
+    /// How what was refused is spaced out.
+    pace: Pace,
 }
 
 /// What somebody has sent.
@@ -42,6 +45,8 @@ struct OwnMeters {
     sent: SentMeters,
     /// Messages that were refused for a rate.
     refusals: Meter,
+    /// Where no address is known.
+    pace: Pace,
 }
 
 /// The meters of one connection, or of one HTTP request.
@@ -57,8 +62,8 @@ pub(crate) struct Meters {
     has_seat: bool,
     /// The message that is being carried out was too much by itself.
     message: Result<(), Excess>,
-    /// A refusal of that message has been counted.
-    is_refused: bool,
+    /// Commands of that message that were refused for a rate.
+    refused: u32,
 }
 
 impl AddressMeters {
@@ -67,8 +72,9 @@ impl AddressMeters {
             connections: AtomicUsize::new(0),
             attempts: Meter::new(attempts),
             barred_until: AtomicU64::new(0),
-            refusals: Meter::new(attempts),
+            refusals: Meter::new(attempts.map(Rate::tenth)),
             sent: SentMeters::new(rates),
+            pace: Pace::default(),
         }
     }
 
@@ -124,13 +130,14 @@ impl Meters {
         let own = OwnMeters {
             sent: SentMeters::new(options.per_connection),
             refusals: Meter::new(options.refusals_per_connection),
+            pace: Pace::default(),
         };
         let (address, has_seat) = address.map_or((None, false), |(address, has_seat)| (Some(address), has_seat));
-        Meters { limits, own: Some(own), address, has_seat, message: Ok(()), is_refused: false }
+        Meters { limits, own: Some(own), address, has_seat, message: Ok(()), refused: 0 }
     }
 
     pub(super) fn of_request(limits: Arc<Limits>, address: Arc<AddressMeters>) -> Self {
-        Meters { limits, own: None, address: Some(address), has_seat: false, message: Ok(()), is_refused: false }
+        Meters { limits, own: None, address: Some(address), has_seat: false, message: Ok(()), refused: 0 }
     }
 
     pub(crate) fn now(&self) -> Moment {
@@ -140,8 +147,13 @@ impl Meters {
     /// A message of so many bytes has come. If that is too much, all the commands in it
     /// are.
     pub(crate) fn message(&mut self, bytes: usize, now: Moment) {
-        self.is_refused = false;
-        self.message = self.take(Limit::Bytes, u32::try_from(bytes).unwrap_or(u32::MAX), now);
+        self.refused = 0;
+        self.message = self.bytes(bytes, now);
+    }
+
+    /// Counts bytes.
+    pub(crate) fn bytes(&self, bytes: usize, now: Moment) -> Result<(), Excess> {
+        self.take(Limit::Bytes, u32::try_from(bytes).unwrap_or(u32::MAX), now)
     }
 
     /// Counts the body of a request.
@@ -170,8 +182,8 @@ impl Meters {
     /// A command has been refused. Whether the connection is to be closed for it, as it has gone on like this
     /// through too many messages.
     pub(crate) fn refuse(&mut self, now: Moment) -> bool {
-        let Some(own) = self.own.as_ref().filter(|_| !self.is_refused) else { return false };
-        self.is_refused = true;
+        self.refused += 1;
+        let Some(own) = self.own.as_ref().filter(|_| self.refused == 1) else { return false };
         let ends = own.refusals.take(1, now).is_err();
         if ends {
             self.limits.closed.fetch_add(1, Ordering::Relaxed);
@@ -181,6 +193,12 @@ impl Meters {
             }
         }
         ends
+    }
+
+    /// For how long nothing more is to be read, after a message: not at all unless some of it was refused.
+    pub(crate) fn pause(&self, now: Moment) -> Duration {
+        let pace = self.address.as_ref().map(|address| &address.pace).or(self.own.as_ref().map(|own| &own.pace));
+        pace.filter(|_| self.refused > 0).map_or(Duration::ZERO, |pace| pace.wait(self.refused, now))
     }
 
     fn take(&self, limit: Limit, count: u32, now: Moment) -> Result<(), Excess> {

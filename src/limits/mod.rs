@@ -11,6 +11,7 @@ pub(crate) mod fuzz;
 mod meters;
 mod network;
 mod options;
+mod pace;
 #[cfg(any(feature = "server", test, fuzzing))]
 pub(crate) mod proxy;
 mod rate;

@@ -54,6 +54,11 @@ impl Rate {
         1_000_000_000 / u64::from(self.per_second.get())
     }
 
+    /// A tenth of it, in either respect.
+    pub(super) fn tenth(self) -> Rate {
+        Rate::new(self.per_second.get() / 10, self.burst.get() / 10)
+    }
+
     /// How long an empty meter takes to fill up.
     pub(super) fn fills_in(self) -> Duration {
         Duration::from_secs(1) * self.burst.get() / self.per_second.get()

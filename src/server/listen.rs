@@ -5,8 +5,9 @@
 //! second server share the port in silence; a shared one is taken or free.
 
 use std::io::{self, Write};
-use std::net::IpAddr;
+use std::net::{IpAddr, TcpStream as StdTcpStream};
 use std::os::fd::AsFd;
+use std::os::unix::net::UnixStream as StdUnixStream;
 use std::pin::pin;
 use std::sync::Arc;
 use std::time::Duration;
@@ -15,18 +16,28 @@ use hyper::server::conn::http1;
 use hyper_util::rt::{TokioIo, TokioTimer};
 use socket2::SockRef;
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite};
+use tokio::net::{TcpStream, UnixStream};
 use tokio::sync::watch;
+use tokio::task::yield_now;
 use tokio::time::timeout;
 
 use super::descriptors::Reserve;
 use super::socket::{Bound, Kind, Listener};
 use crate::config::Config;
 use crate::fanout::headcount::{Counted, Headcount};
-use crate::http::Service;
+use crate::http::{Attendance, Attended, Readable, Service};
 use crate::limits::proxy::{self, Header};
 
 /// What hyper may buffer of a request's head. Longer ones are answered with 431.
 const HEAD_BYTES_MAX: usize = 16 * 1024;
+
+/// How many connections are accepted before it is the turn of those that are there.
+const TURN_CONNECTIONS_MAX: usize = 32;
+
+/// From so many of them on that are hung up on it is a flood, which waits: to be woken for each of its connections
+/// costs more than to hang up on it. The others wait as long, in the system's queue.
+const FLOOD_MIN: usize = 1;
+const FLOOD_PAUSE: Duration = Duration::from_millis(1);
 
 /// How long to wait when the system has no room for another connection.
 const BACK_OFF: Duration = Duration::from_millis(50);
@@ -72,28 +83,13 @@ impl Acceptor {
 
     async fn accept(self: Arc<Self>, listener: Listener, is_proxied: bool, service: Service) {
         loop {
-            match listener.accept().await {
-                Ok((stream, peer)) => {
-                    if self.reserve.restore() {
-                        let caller = if is_proxied {
-                            Some(Caller::Proxy(service.clone(), peer))
-                        } else {
-                            service.for_peer(peer).map(Caller::Known)
-                        };
-                        match (stream, caller) {
-                            (Kind::Tcp(stream), Some(caller)) => self.take(stream, caller, &service),
-                            (Kind::Unix(stream), Some(caller)) => self.take(stream, caller, &service),
-                            // Who is not worth an answer gets none.
-                            (_, None) => {}
-                        }
-                    } else {
-                        service.count_refused();
-                        refuse(&stream);
-                        drop(stream);
-                        self.reserve.restore();
-                    }
-                }
-                Err(error) if is_of_one_connection(&error) => {}
+            let taken = match listener.ready().await {
+                Ok(()) => self.accept_some(&listener, is_proxied, &service),
+                Err(error) => Err(error),
+            };
+            match taken {
+                Ok(hung_up) if hung_up >= FLOOD_MIN => tokio::time::sleep(FLOOD_PAUSE).await,
+                Ok(_) => yield_now().await,
                 Err(error) => {
                     tracing::warn!(%error, "no room for another connection");
                     self.reserve.spend(|| refuse_waiting(&listener, &service));
@@ -103,7 +99,50 @@ impl Acceptor {
         }
     }
 
-    fn take<S: Connection>(self: &Arc<Self>, stream: S, caller: Caller, service: &Service) {
+    /// Takes those that wait, a few at a time. How many were hung up on.
+    fn accept_some(self: &Arc<Self>, listener: &Listener, is_proxied: bool, service: &Service) -> io::Result<usize> {
+        let mut hung_up = 0;
+        for _ in 0..TURN_CONNECTIONS_MAX {
+            let (stream, peer) = match listener.accept() {
+                Ok(accepted) => accepted,
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => break,
+                Err(error) if is_of_one_connection(&error) => continue,
+                Err(error) => return Err(error),
+            };
+            if !self.reserve.restore() {
+                service.count_refused();
+                refuse(&stream);
+                drop(stream);
+                self.reserve.restore();
+                continue;
+            }
+            let caller = if is_proxied {
+                Some(Caller::Proxy(service.clone(), peer))
+            } else {
+                service.for_peer(peer).map(Caller::Known)
+            };
+            match caller {
+                Some(caller) => self.take(stream, caller, service),
+                None => {
+                    hang_up(&stream);
+                    hung_up += 1;
+                }
+            }
+        }
+        Ok(hung_up)
+    }
+
+    fn take(self: &Arc<Self>, stream: Kind<StdTcpStream, StdUnixStream>, caller: Caller, service: &Service) {
+        let taken = match stream {
+            Kind::Tcp(stream) => TcpStream::from_std(stream).map(|stream| self.serve_one(stream, caller, service)),
+            Kind::Unix(stream) => UnixStream::from_std(stream).map(|stream| self.serve_one(stream, caller, service)),
+        };
+        if let Err(error) = taken {
+            tracing::warn!(%error, "a connection cannot be served");
+        }
+    }
+
+    fn serve_one<S: Connection>(self: &Arc<Self>, stream: S, caller: Caller, service: &Service) {
         // Counted first: either the end is seen below, or it waits for this one.
         let Some(counted) = self.open.enter(self.connections_max.saturating_sub(service.upgraded())) else {
             service.count_refused();
@@ -120,9 +159,9 @@ impl Acceptor {
 }
 
 /// What HTTP is spoken over.
-trait Connection: AsyncRead + AsyncWrite + AsFd + Unpin + Send + 'static {}
+trait Connection: AsyncRead + AsyncWrite + Readable + Unpin + Send + 'static {}
 
-impl<S: AsyncRead + AsyncWrite + AsFd + Unpin + Send + 'static> Connection for S {}
+impl<S: AsyncRead + AsyncWrite + Readable + Unpin + Send + 'static> Connection for S {}
 
 /// Who is at the other end of a connection.
 enum Caller {
@@ -177,7 +216,10 @@ async fn serve_http(
         () = told(&mut stopped) => None,
     };
     let Some(service) = introduced else { return };
-    let connection = http(header_time).serve_connection(TokioIo::new(stream), service).with_upgrades();
+    let attendance = Attendance::default();
+    let stream = Attended::new(stream, attendance.clone());
+    let service = service.attending(attendance);
+    let connection = http(header_time).serve_connection(TokioIo::new(stream), service.clone()).with_upgrades();
     let mut connection = pin!(connection);
     let ended = tokio::select! {
         ended = connection.as_mut() => ended,
@@ -187,6 +229,9 @@ async fn serve_http(
         }
     };
     if let Err(error) = ended {
+        if error.is_timeout() {
+            service.count_slow();
+        }
         tracing::debug!(%error, "an HTTP connection ended early");
     }
 }
@@ -224,6 +269,13 @@ fn refuse_waiting(listener: &Listener, service: &Service) {
             say_full(&mut &socket);
         }
     }
+}
+
+/// Who is not worth an answer gets none, and no farewell either, which the system would have to keep until it
+/// has been acknowledged.
+fn hang_up(stream: &impl AsFd) {
+    // Where it fails the end is only less abrupt.
+    let _ = SockRef::from(stream).set_linger(Some(Duration::ZERO));
 }
 
 fn refuse(stream: &impl AsFd) {

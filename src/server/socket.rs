@@ -2,14 +2,17 @@
 
 use std::fs;
 use std::io;
-use std::net::{IpAddr, Ipv4Addr, SocketAddr, TcpListener as StdTcp, ToSocketAddrs};
-use std::os::fd::{AsFd, BorrowedFd};
+use std::net::{IpAddr, Ipv4Addr, SocketAddr, TcpListener, TcpStream, ToSocketAddrs};
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::os::unix::fs::FileTypeExt;
-use std::os::unix::net::{UnixListener as StdUnix, UnixStream as StdUnixStream};
+use std::os::unix::net::{UnixListener, UnixStream};
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
+use rustix::net::{SocketFlags, acceptfrom_with};
 use socket2::{Domain, Protocol, SockAddr, Socket, Type};
-use tokio::net::{TcpListener, TcpStream, UnixListener, UnixStream};
+use tokio::io::Interest;
+use tokio::net::{TcpStream as AsyncTcp, UnixStream as AsyncUnix};
 
 use super::StartError;
 use crate::config::{Config, unix_path};
@@ -27,7 +30,7 @@ pub(super) struct Listeners(Vec<Bound>);
 /// A socket that listens.
 #[derive(Debug)]
 pub(super) struct Bound {
-    socket: Kind<StdTcp, StdUnix>,
+    socket: Kind<TcpListener, UnixListener>,
     /// Whether its connections begin with the header of the PROXY protocol.
     pub(super) is_proxied: bool,
 }
@@ -40,10 +43,17 @@ pub(super) enum Kind<T, U> {
 }
 
 /// A socket that one core accepts from.
-pub(super) type Listener = Kind<TcpListener, UnixListener>;
+///
+/// Tokio knows it as a stream, of which it is asked for nothing but its readiness. What tokio's own listeners accept is
+/// registered with the runtime at once, and that is half of what a connection costs that is hung up on.
+#[derive(Debug)]
+pub(super) struct Listener(Kind<AsyncTcp, AsyncUnix>);
 
 impl Listeners {
     pub(super) fn bind(config: &Config) -> Result<Self, StartError> {
+        /// A lost packet is sent again after a fifth of a second at least, and then after twice as long each time.
+        const TAKES_WITHIN_MIN: Duration = Duration::from_secs(1);
+        let takes_within = Duration::from_millis(config.keep_alive.timeout_ms).max(TAKES_WITHIN_MIN);
         let mut listeners = Listeners(Vec::new());
         for (addresses, is_proxied) in [(&config.server.listen, false), (&config.server.proxy_protocol, true)] {
             for address in addresses {
@@ -54,7 +64,7 @@ impl Listeners {
                     continue;
                 }
                 for resolved in address.to_socket_addrs().map_err(fail)? {
-                    let socket = Kind::Tcp(bind_tcp(resolved).map_err(fail)?);
+                    let socket = Kind::Tcp(bind_tcp(resolved, takes_within).map_err(fail)?);
                     listeners.0.push(Bound { socket, is_proxied });
                 }
             }
@@ -106,23 +116,45 @@ impl Bound {
 
     /// For the runtime that this is called in.
     pub(super) fn open(self) -> io::Result<Listener> {
-        Ok(match self.socket {
-            Kind::Tcp(socket) => Kind::Tcp(TcpListener::from_std(socket)?),
-            Kind::Unix(socket) => Kind::Unix(UnixListener::from_std(socket)?),
-        })
+        Ok(Listener(match self.socket {
+            Kind::Tcp(socket) => Kind::Tcp(AsyncTcp::from_std(OwnedFd::from(socket).into())?),
+            Kind::Unix(socket) => Kind::Unix(AsyncUnix::from_std(OwnedFd::from(socket).into())?),
+        }))
     }
 }
 
 impl Listener {
+    /// Waits until there is a connection to take.
+    pub(super) async fn ready(&self) -> io::Result<()> {
+        match &self.0 {
+            Kind::Tcp(listener) => listener.readable().await,
+            Kind::Unix(listener) => listener.readable().await,
+        }
+    }
+
     /// The next connection, and the address it comes from.
-    pub(super) async fn accept(&self) -> io::Result<(Kind<TcpStream, UnixStream>, IpAddr)> {
-        Ok(match self {
+    ///
+    /// # Errors
+    ///
+    /// `WouldBlock` when there is none.
+    pub(super) fn accept(&self) -> io::Result<(Kind<TcpStream, UnixStream>, IpAddr)> {
+        const FLAGS: SocketFlags = SocketFlags::NONBLOCK.union(SocketFlags::CLOEXEC);
+        let accept = || Ok(acceptfrom_with(self, FLAGS)?);
+        Ok(match &self.0 {
             Kind::Tcp(listener) => {
-                let (stream, peer) = listener.accept().await?;
-                (Kind::Tcp(stream), peer.ip())
+                let (stream, peer) = listener.try_io(Interest::READABLE, accept)?;
+                let peer = peer.and_then(|peer| SocketAddr::try_from(peer).ok());
+                // Where it is not told the peer has gone already.
+                (Kind::Tcp(stream.into()), peer.ok_or(io::ErrorKind::ConnectionAborted)?.ip())
             }
-            Kind::Unix(listener) => (Kind::Unix(listener.accept().await?.0), LOCAL),
+            Kind::Unix(listener) => (Kind::Unix(listener.try_io(Interest::READABLE, accept)?.0.into()), LOCAL),
         })
+    }
+}
+
+impl AsFd for Listener {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.0.as_fd()
     }
 }
 
@@ -135,22 +167,25 @@ impl<T: AsFd, U: AsFd> AsFd for Kind<T, U> {
     }
 }
 
-fn path_of(socket: &StdUnix) -> Option<PathBuf> {
+fn path_of(socket: &UnixListener) -> Option<PathBuf> {
     socket.local_addr().ok().and_then(|address| address.as_pathname().map(Path::to_owned))
 }
 
-fn bind_tcp(address: SocketAddr) -> io::Result<StdTcp> {
+/// A socket whose peers take what they are sent `takes_within` a time, or are gone.
+fn bind_tcp(address: SocketAddr, takes_within: Duration) -> io::Result<TcpListener> {
     let socket = Socket::new(Domain::for_address(address), Type::STREAM, Some(Protocol::TCP))?;
     // A restart must not wait for the last connections' time-outs; a live server still keeps the port.
     socket.set_reuse_address(true)?;
+    // Connections have it from the socket that they come through.
+    socket.set_tcp_user_timeout(Some(takes_within))?;
     listen(&socket, &address.into())?;
     Ok(socket.into())
 }
 
-fn bind_unix(path: &Path) -> io::Result<StdUnix> {
+fn bind_unix(path: &Path) -> io::Result<UnixListener> {
     // A server that was killed leaves its socket behind. One that lives answers.
     let is_left = fs::symlink_metadata(path).is_ok_and(|found| found.file_type().is_socket())
-        && StdUnixStream::connect(path).is_err_and(|error| error.kind() == io::ErrorKind::ConnectionRefused);
+        && UnixStream::connect(path).is_err_and(|error| error.kind() == io::ErrorKind::ConnectionRefused);
     if is_left {
         fs::remove_file(path)?;
     }

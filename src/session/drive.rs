@@ -9,7 +9,7 @@ use std::task::Poll;
 use std::time::Duration;
 
 use tokio::io::AsyncReadExt;
-use tokio::time::{Instant, timeout, timeout_at};
+use tokio::time::{Instant, sleep, timeout, timeout_at};
 
 use super::machine::{Ask, Counting, Machine, SessionOptions, Shown, Step, Waiting};
 use super::resume::{Resumable, Resumables, Taken};
@@ -18,12 +18,20 @@ use crate::broker::{ConnectionId, Form};
 use crate::fanout::headcount::Counted;
 use crate::fanout::{Asker, Goodbye, HandOver, Keepsake, Lease, Link, Mailbox, Terms, Transport, What};
 use crate::gate::{Denied, Gate, Pass};
-use crate::limits::Meters;
-use crate::protocol::{CloseCode, Encoding, ErrorCode, Event, Filter, decode_json, decode_msgpack};
+use crate::limits::{Meters, Moment};
+use crate::protocol::{
+    CloseCode, Encoding, ErrorCode, Event, Filter, Refusal as Refused, Request, decode_json, decode_msgpack,
+};
 use crate::ws::{self, Incoming, Opcode, ReadError, ReadLimits, Reader};
 
 /// Replies that are kept together before they are handed to the shard.
 const OUT_BYTES_MAX: usize = 16 * 1024;
+
+/// What a connection has carried out before it is others' turn, its shard's among them.
+const TURN_COMMANDS_MAX: u32 = 32;
+
+/// What each fragment of a message counts beside its bytes: an empty one makes as much work as many bytes.
+const FRAGMENT_BYTES: u64 = 64;
 
 /// Joins and leaves that are on their way to the shard at once: their answers count as unread only once
 /// they are there.
@@ -121,6 +129,8 @@ struct Session {
     out: Vec<u8>,
     /// Joins and leaves that the shard has been asked for. Wraps, as the shard's count does.
     asked: u32,
+    /// Commands that have been carried out in this turn.
+    turn: u32,
     gate: Gate,
     refusal: Option<Box<Refusal>>,
     _counted: Counted,
@@ -167,6 +177,7 @@ impl Session {
             resumables,
             out: Vec::new(),
             asked: 0,
+            turn: 0,
             gate,
             refusal,
             _counted: counted,
@@ -244,7 +255,7 @@ impl Session {
             Some(deflate) => Reader::inflating(stream, limits, deflate),
             None => Reader::new(stream, limits),
         };
-        let mut inflated = 0;
+        let (mut inflated, mut frames) = (0, 0);
         loop {
             let read = async { if tells_readable { reader.next().await } else { reader.recv().await } };
             let Some(read) = self.unless_over(read).await else {
@@ -255,22 +266,26 @@ impl Session {
                 self.mailbox.add_inflated(reader.inflated() - inflated);
                 inflated = reader.inflated();
             }
+            let fragments = (reader.frames() - frames).saturating_sub(1) * FRAGMENT_BYTES;
+            frames = reader.frames();
+            let weight = |payload: usize| payload + usize::try_from(fragments).unwrap_or(usize::MAX);
+            // Once a message: what its commands wait for on the way is not theirs to use.
+            let now = self.machine.now();
             match read {
                 Ok(Incoming::Text(text)) => {
-                    // Once a message: what its commands wait for on the way is not theirs to use.
-                    let now = self.machine.now();
-                    self.machine.hear(text.as_str().len(), now);
+                    self.machine.hear(weight(text.as_str().len()), now);
                     let limits = self.options.decode_limits();
                     for request in decode_json(text.as_str(), &limits) {
+                        self.count_large(&request);
                         let step = self.machine.decide(request, now, Encoding::Json, || text.to_bytes(), &mut self.out);
                         self.carry_out(step).await?;
                     }
                 }
                 Ok(Incoming::Binary(bytes)) => {
-                    let now = self.machine.now();
-                    self.machine.hear(bytes.len(), now);
+                    self.machine.hear(weight(bytes.len()), now);
                     let limits = self.options.decode_limits();
                     for request in decode_msgpack(&bytes, &limits) {
+                        self.count_large(&request);
                         let step =
                             self.machine.decide(request, now, Encoding::MsgPack, || bytes.clone(), &mut self.out);
                         self.carry_out(step).await?;
@@ -278,9 +293,13 @@ impl Session {
                 }
                 Ok(Incoming::Ping(payload)) => {
                     ws::push(&mut self.out, Opcode::Pong, &payload);
-                    self.give_way().await;
+                    let step = self.machine.hear_control(weight(payload.len()), now);
+                    self.carry_out(step).await?;
                 }
-                Ok(Incoming::Pong(_)) => {}
+                Ok(Incoming::Pong(payload)) => {
+                    let step = self.machine.hear_control(weight(payload.len()), now);
+                    self.carry_out(step).await?;
+                }
                 Ok(Incoming::Close(close)) => {
                     return ControlFlow::Break(End::Closed(close.map(|(code, _)| CloseCode(code.0))));
                 }
@@ -289,11 +308,35 @@ impl Session {
                     return ControlFlow::Continue(());
                 }
                 Err(ReadError::Violation { code, reason }) => {
+                    if CloseCode(code.0) == CloseCode::MESSAGE_TOO_BIG {
+                        self.mailbox.count_large();
+                    }
                     return ControlFlow::Break(End::Close(CloseCode(code.0), reason));
                 }
                 Err(ReadError::Io(_) | ReadError::Eof { .. }) => return ControlFlow::Break(End::Lost),
             }
+            self.hold_back(now).await?;
         }
+    }
+
+    fn count_large(&self, request: &Result<Request<'_>, Refused<'_>>) {
+        if request.as_ref().is_err_and(|refusal| refusal.code == ErrorCode::TooLarge) {
+            self.mailbox.count_large();
+        }
+    }
+
+    /// Whoever was refused something is not read from for a while.
+    async fn hold_back(&mut self, now: Moment) -> ControlFlow<End> {
+        let pause = self.machine.pause(now);
+        if pause.is_zero() {
+            return ControlFlow::Continue(());
+        }
+        if self.unless_over(sleep(pause)).await.is_none() {
+            return ControlFlow::Break(End::Over);
+        }
+        // A peer that was not read from cannot have been silent.
+        self.link.hear(self.mailbox.tick());
+        ControlFlow::Continue(())
     }
 
     /// Waits for `read` unless the connection is over first. Replies do not wait with it.
@@ -326,6 +369,7 @@ impl Session {
             Step::Auth(shown) => self.authenticate(shown).await?,
             Step::Refuse(denied) => return ControlFlow::Break(refused(&denied)),
             Step::GiveUp => {
+                self.mailbox.count_malformed();
                 return ControlFlow::Break(End::Close(CloseCode::MALFORMED, "too many malformed commands in a row"));
             }
         }
@@ -337,6 +381,8 @@ impl Session {
     /// Asks the shard and waits until it has done all: the next command comes after.
     async fn ask(&mut self, asks: Vec<Ask>) {
         for ask in asks {
+            // A peer that is not read from cannot be silent.
+            self.link.hear(self.mailbox.tick());
             match ask {
                 Ask::Refused(reply) => {
                     self.out.extend_from_slice(&reply);
@@ -429,7 +475,10 @@ impl Session {
         let placed = match self.unless_over(wait).await {
             None => return,
             Some(Ok(placed)) => placed,
-            Some(Err(_)) => Err(Denied::overloaded("the topic's subscribers are being served, there is no room")),
+            Some(Err(_)) => {
+                self.mailbox.count_wait();
+                Err(Denied::overloaded("the topic's subscribers are being served, there is no room"))
+            }
         };
         // A peer that was not read from cannot have been silent.
         self.link.hear(self.mailbox.tick());
@@ -449,8 +498,13 @@ impl Session {
         }
     }
 
-    /// Hands replies over when there are many, and waits while too many are unread.
+    /// Hands replies over when there are many, and waits while too many are unread. Lets others have their turn.
     async fn give_way(&mut self) {
+        self.turn += 1;
+        if self.turn >= TURN_COMMANDS_MAX {
+            self.turn = 0;
+            self.mailbox.turns().next().await;
+        }
         if self.out.len() >= OUT_BYTES_MAX {
             self.hand_over();
         }

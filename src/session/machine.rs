@@ -191,6 +191,28 @@ impl Machine {
         ws::push(out, self.form.opcode(), &payload);
     }
 
+    /// Takes note of a ping or pong: it costs as much as a command.
+    pub(super) fn hear_control(&mut self, bytes: usize, now: Moment) -> Step {
+        self.hear(bytes, now);
+        if self.meter(|| 1, now).is_err() { self.slow_down(now) } else { Step::Answered }
+    }
+
+    /// For how long nothing more is to be read after the message that came at `now`.
+    pub(super) fn pause(&self, now: Moment) -> Duration {
+        self.meters.as_ref().map_or(Duration::ZERO, |meters| meters.pause(now))
+    }
+
+    /// Writes an event that may be long. What its client asks for counts with what it sends.
+    fn say_weighed(&self, event: &Event<'_>, now: Moment, out: &mut Vec<u8>) -> Result<(), Denied> {
+        let before = out.len();
+        self.say(event, out);
+        let weighed = self.meters.as_ref().map_or(Ok(()), |meters| meters.bytes(out.len() - before, now));
+        weighed.map_err(|excess| {
+            out.truncate(before);
+            excess.into()
+        })
+    }
+
     /// Decides about one command of a frame. `source` gives the bytes that the command's `data` is a
     /// slice of.
     pub(super) fn decide(
@@ -236,11 +258,11 @@ impl Machine {
                 self.say(&Event::Pong { id: id.as_ref() }, out);
                 return Step::Answered;
             }
-            Command::Presence(presence) => match self.presence(&presence.topic, id.as_ref(), out) {
+            Command::Presence(presence) => match self.presence(&presence.topic, id.as_ref(), now, out) {
                 Ok(()) => return Step::Answered,
                 Err(denied) => (denied, Some(presence.topic)),
             },
-            Command::History(history) => match self.history(&history, id.as_ref(), out) {
+            Command::History(history) => match self.history(&history, id.as_ref(), now, out) {
                 Ok(()) => return Step::Answered,
                 Err(denied) => (denied, Some(history.topic)),
             },
@@ -353,17 +375,21 @@ impl Machine {
         self.recent = Some(placed.topic);
     }
 
-    fn presence(&self, topic: &str, id: Option<&Id<'_>>, out: &mut Vec<u8>) -> Result<(), Denied> {
+    fn presence(&self, topic: &str, id: Option<&Id<'_>>, now: Moment, out: &mut Vec<u8>) -> Result<(), Denied> {
         let snapshot = self.pass.presence(topic)?;
         let (version, count) = (snapshot.version, snapshot.count);
-        self.say(&Event::Presence { id, topic, version, count, members: &snapshot.list() }, out);
-        Ok(())
+        self.say_weighed(&Event::Presence { id, topic, version, count, members: &snapshot.list() }, now, out)
     }
 
-    fn history(&self, history: &History<'_>, id: Option<&Id<'_>>, out: &mut Vec<u8>) -> Result<(), Denied> {
+    fn history(
+        &self,
+        history: &History<'_>,
+        id: Option<&Id<'_>>,
+        now: Moment,
+        out: &mut Vec<u8>,
+    ) -> Result<(), Denied> {
         let found = self.pass.history(&history.topic, history.since, history.limit)?;
-        self.say(&found.event(id, &history.topic, &found.list()), out);
-        Ok(())
+        self.say_weighed(&found.event(id, &history.topic, &found.list()), now, out)
     }
 
     fn subscribe(

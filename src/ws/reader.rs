@@ -60,6 +60,8 @@ pub struct Reader<R> {
     inflation: Option<Inflation>,
     /// The message of which fragments have come.
     message: Option<Partial>,
+    /// How many frames have come.
+    count: u64,
     /// What every further call says.
     end: Option<End>,
     /// Whether a call is under way; still set if its future was dropped.
@@ -161,7 +163,7 @@ impl<R: AsyncRead + Unpin> Reader<R> {
         frames.set_auto_pong(false);
         // The gate has the limit: this one counts single frames, and leaves out its last byte.
         frames.set_max_message_size(usize::MAX);
-        Self { frames, inflation, message: None, end: None, under_way: false }
+        Self { frames, inflation, message: None, count: 0, end: None, under_way: false }
     }
 
     /// Reads the next message or control frame, or says that none is there.
@@ -226,6 +228,12 @@ impl<R: AsyncRead + Unpin> Reader<R> {
         }
     }
 
+    /// How many frames have come: control frames, messages, and each of their fragments.
+    #[must_use]
+    pub fn frames(&self) -> u64 {
+        self.count
+    }
+
     /// How many compressed messages have come.
     #[must_use]
     pub fn inflated(&self) -> u64 {
@@ -240,6 +248,7 @@ impl<R: AsyncRead + Unpin> Reader<R> {
                 Ok(frame) => frame,
                 Err(error) => return self.explain(error),
             };
+            self.count += 1;
             let payload = &*frame.payload;
             match (frame.opcode, frame.fin) {
                 (OpCode::Text, true) => {

@@ -2,21 +2,15 @@
 
 use std::io::Read;
 use std::process::{Command, Stdio};
-use std::time::{SystemTime, UNIX_EPOCH};
 
-use base64::Engine;
-use base64::engine::general_purpose::URL_SAFE_NO_PAD;
-use jsonwebtoken::{Algorithm, EncodingKey, Header, encode};
 use serde_json::{Value, json};
 
 use crate::client::{ANY, Client};
 use crate::http::request;
 use crate::server::{Server, command};
+use crate::tokens::{RSA_PUBLIC, SECRET, ana, bad_tokens, now, sign};
 
-const SECRET: &str = "a secret of thirty-two bytes, ok";
 const KEY: &str = "the-key-of-billing";
-const RSA_PUBLIC: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/data/keys/rsa.pub.pem");
-const RSA: &[u8] = include_bytes!("../data/keys/rsa.pem");
 
 /// What every server of these tests has, beside what the test asks for. The heartbeat sets how finely it
 /// sees time.
@@ -33,21 +27,6 @@ fn configured(more: &[(&str, &str)]) -> Command {
     settings.extend(SETTINGS);
     settings.extend(more);
     command(&settings)
-}
-
-fn now() -> u64 {
-    SystemTime::now().duration_since(UNIX_EPOCH).expect("a clock").as_secs()
-}
-
-fn sign(claims: &Value) -> String {
-    encode(&Header::new(Algorithm::HS256), claims, &EncodingKey::from_secret(SECRET.as_bytes())).expect("a secret")
-}
-
-/// Ana's claims, for some seconds.
-fn ana(seconds: u64) -> Value {
-    let rights = json!({"subscribe": ["news.>", "room.{sub}"], "publish": ["room.*"], "history": ["room.*"],
-                        "presence": ["room.*"]});
-    json!({"sub": "ana", "exp": now() + seconds, "fanfare": rights})
 }
 
 fn token() -> String {
@@ -108,37 +87,6 @@ fn the_first_carrier_that_is_present_counts_and_no_other_is_tried() {
     assert_eq!(dial(bad, &good).err(), Some(401));
     expect_ana(welcomed(dial(&good, bad)));
     assert_eq!(Client::dial(&server, &format!("/ws?token={good}"), &[("X-API-Key", "k")], &[]).err(), Some(401));
-}
-
-/// Tokens that do not count: what is wrong with each, and the token.
-fn bad_tokens() -> Vec<(&'static str, String)> {
-    let good = token();
-    let part = |value: &Value| URL_SAFE_NO_PAD.encode(value.to_string());
-    let hmac = |secret: &[u8]| {
-        encode(&Header::new(Algorithm::HS256), &ana(600), &EncodingKey::from_secret(secret)).expect("a secret")
-    };
-    let (signed, signature) = good.rsplit_once('.').expect("three parts");
-    let (header, _) = signed.split_once('.').expect("three parts");
-    let forged = part(&json!({"sub": "ana", "exp": now() + 600, "fanfare": {"admin": true}}));
-    let foreign = encode(&Header::new(Algorithm::RS512), &ana(600), &EncodingKey::from_rsa_pem(RSA).expect("a key"));
-    let public = std::fs::read(RSA_PUBLIC).expect("a key of the tests");
-    let later = json!({"sub": "ana", "exp": now() + 600, "nbf": now() + 300});
-    vec![
-        ("empty", String::new()),
-        ("no token", "nonsense".into()),
-        ("unsigned", format!("{}.{}.", part(&json!({"alg": "none"})), part(&ana(600)))),
-        ("forged", format!("{header}.{forged}.{signature}")),
-        ("of another tenant", hmac(b"the secret of another, of 32 byt")),
-        ("signed with the public key", hmac(&public)),
-        ("of another algorithm", foreign.expect("a key")),
-        ("truncated", good[..good.len() - 5].into()),
-        ("without a signature", signed.into()),
-        ("expired", sign(&json!({"sub": "ana", "exp": now() - 5}))),
-        ("not valid yet", sign(&later)),
-        ("for another audience", sign(&json!({"sub": "ana", "exp": now() + 600, "aud": "another"}))),
-        ("without an end", sign(&json!({"sub": "ana"}))),
-        ("long", "a".repeat(12_000)),
-    ]
 }
 
 #[test]

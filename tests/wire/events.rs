@@ -1,7 +1,7 @@
 //! `GET /v1/events`: topics as Server-Sent Events (the contract's section 8).
 
 use std::io::{BufRead, BufReader, Read, Write};
-use std::net::TcpStream;
+use std::net::{Shutdown, TcpStream};
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -470,12 +470,28 @@ fn streams_count_as_connections_and_are_forgotten_when_they_end() {
     assert_eq!(full.header("retry-after"), Some("5"));
 
     drop(streams);
-    // Nothing but a failed write tells that a client has gone.
     until("streams stay behind", || {
         let reply = get(&server, "/metrics");
         reply.status == 200 && reply.text().contains("fanfare_event_streams 0\n")
     });
     assert_eq!(figure(&server, "fanfare_subscriptions"), 1);
+}
+
+#[test]
+fn a_client_that_ends_its_side_has_gone() {
+    // So long that no write can tell.
+    let server = Server::with(&[("keep_alive.heartbeat_ms", "3600000"), ("keep_alive.timeout_ms", "3600000")]);
+    let mut streams = [Events::open(&server, "topic=a"), Events::open(&server, "topic=a")];
+    assert_eq!(figure(&server, "fanfare_event_streams"), 2);
+    let [left, half_closed] = &mut streams;
+    half_closed.next().json("subscribed");
+    half_closed.stream.get_ref().shutdown(Shutdown::Write).expect("a socket can be half closed");
+    until("half of it is taken for all", || figure(&server, "fanfare_event_streams") == 1);
+    left.next().json("subscribed");
+    assert_eq!(publish(&server, &json!({"topic": "a", "data": 1})).status, 200);
+    left.next().json("message");
+    drop(streams);
+    until("a stream stays behind", || figure(&server, "fanfare_event_streams") == 0);
 }
 
 #[test]

@@ -9,7 +9,7 @@ use serde_json::json;
 use crate::PATIENCE;
 use crate::client::Client;
 use crate::http::{Reply, get, publish, request};
-use crate::raw::{CLOSE, HANDSHAKE, Raw, TEXT};
+use crate::raw::{CLOSE, HANDSHAKE, PING, PONG, Raw, TEXT};
 use crate::server::Server;
 
 /// A server that exempts nobody, with settings.
@@ -108,11 +108,11 @@ fn commands_publishes_and_bytes_have_rates() {
         );
         let ms = error["retry_after_ms"].as_u64().expect("a time to come back");
         assert!((1..=1_000).contains(&ms), "{setting}: {ms}");
-        assert!(metric(&server, counter) >= 1, "{setting}");
         // Who waits as long as it was told gets through.
         sleep(Duration::from_millis(ms));
         client.send(command.clone());
         assert_eq!(client.recv()["type"], "published", "{setting}");
+        assert!(metric(&server, counter) >= 1, "{setting}");
     }
 }
 
@@ -160,12 +160,93 @@ fn publishes_over_http_count_like_others() {
 
 #[test]
 fn calls_of_the_api_count_as_commands() {
-    let server = strict(&[("limits.commands_per_address", "1/s burst 2")]);
-    let status = || get(&server, "/v1/topics").status;
-    assert_eq!((status(), status()), (200, 200));
-    // At most one more has become due.
-    assert!((0..2).any(|_| status() == 429));
-    assert_eq!(get(&server, "/healthz").status, 200);
+    let server = strict(&[("limits.commands_per_address", "1/s burst 10")]);
+    // Each counts as five, whatever is asked for.
+    assert_eq!((get(&server, "/v1/topics").status, get(&server, "/nothing").status), (200, 404));
+    for path in ["/v1/topics", "/nothing", "/", "/metrics"] {
+        let refused = get(&server, path);
+        refused.expect_error(429, "rate_limited");
+        assert_eq!(refused.header("connection"), Some("close"), "{path}");
+    }
+    // Whoever looks after the server is answered, and has to connect again.
+    let probed = get(&server, "/healthz");
+    assert_eq!((probed.status, probed.header("connection")), (200, Some("close")));
+}
+
+#[test]
+fn control_frames_and_fragments_count() {
+    let server =
+        strict(&[("limits.commands_per_connection", "1/s burst 3"), ("limits.refusals_per_connection", "1/s burst 2")]);
+    let mut raw = Raw::connect(&server);
+    for first in [PING, PONG] {
+        raw.try_write(&crate::raw::frame(first, b"").repeat(5));
+    }
+    loop {
+        match raw.frame() {
+            Some((PONG | TEXT, _)) => {}
+            Some((CLOSE, payload)) => break assert_eq!(payload[..2], 4429_u16.to_be_bytes()),
+            other => panic!("a close was expected, not {other:?}"),
+        }
+    }
+    let server = strict(&[("limits.bytes_per_connection", "1000/s burst 2000")]);
+    let mut client = Client::json(&server);
+    // No more bytes than another message, in fifty pieces.
+    let mut parts = vec![&b""[..]; 50];
+    parts.push(br#"{"type":"ping"}"#);
+    client.fragments(&parts);
+    client.expect_error("rate_limited");
+}
+
+#[test]
+fn a_long_answer_counts_with_what_is_sent() {
+    let server = strict(&[("limits.bytes_per_connection", "1000/s burst 20000")]);
+    let mut client = Client::json(&server);
+    client.publish("a", json!("x".repeat(15_000)));
+    client.send(json!({"type": "history", "id": 1, "topic": "a"}));
+    let error = client.expect_error("rate_limited");
+    assert_eq!((&error["id"], &error["topic"]), (&json!(1), &json!("a")));
+}
+
+#[test]
+fn what_is_too_much_is_counted() {
+    let settings = [
+        ("limits.subscriptions_per_connection", "1"),
+        ("limits.members_per_topic", "1"),
+        ("limits.topics", "2"),
+        ("limits.batch_items", "2"),
+        ("limits.http_body_bytes", "100"),
+        ("limits.header_ms", "200"),
+        ("limits.malformed_in_a_row", "1"),
+    ];
+    let server = Server::with(&settings);
+    let mut client = Client::json(&server);
+    client.send(json!({"type": "subscribe", "topics": ["a", "b"]}));
+    client.recv();
+    client.expect_error("too_many_subscriptions");
+    let join = json!({"type": "subscribe", "topic": "m", "presence": true});
+    let mut clients = [Client::json(&server), Client::json(&server), Client::json(&server)];
+    clients[0].send(join.clone());
+    clients[0].recv();
+    clients[0].recv();
+    clients[1].send(join);
+    clients[1].expect_error("overloaded");
+    clients[1].send(json!({"type": "publish", "id": 1, "topic": "new", "data": 1}));
+    clients[1].expect_error("overloaded");
+    clients[1].send(json!([{"type": "ping"}, {"type": "ping"}, {"type": "ping"}]));
+    clients[1].expect_error("too_large");
+    clients[1].text(&" ".repeat(70_000));
+    clients[1].expect_goodbye(1009);
+    for _ in 0..2 {
+        clients[2].text("{");
+        clients[2].expect_error("bad_request");
+    }
+    clients[2].expect_goodbye(4400);
+    assert_eq!(publish(&server, &json!({"topic": "a", "data": "x".repeat(200)})).status, 413);
+    assert!(Raw::dial(&server).expect_end().is_empty());
+    for (name, count) in [("subscriptions", 1), ("members", 1), ("new_topics", 1), ("sizes", 3), ("time", 1)] {
+        assert_eq!(metric(&server, &format!("fanfare_limited_{name}_total")), count, "{name}");
+    }
+    assert_eq!(metric(&server, "fanfare_closed_malformed_total"), 1);
 }
 
 #[test]

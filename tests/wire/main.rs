@@ -35,6 +35,8 @@ mod retention;
 #[path = "../support/server.rs"]
 mod server;
 mod slow;
+#[path = "../support/tokens.rs"]
+mod tokens;
 
 use std::time::Duration;
 

@@ -19,6 +19,7 @@ use super::id;
 use super::streams::Streams;
 use crate::broker::{Delivery, Overflow, Subscription, Topic};
 use crate::fanout::headcount::Counted;
+use crate::http::attended::Attendance;
 use crate::limits::Meters;
 use crate::protocol::{CloseCode, Encoding, Event, GapReason, Position};
 
@@ -41,6 +42,8 @@ pub(in crate::http) struct EventStream {
     silence: Pin<Box<Sleep>>,
     /// When the credentials that it was opened with end.
     ends: Option<Pin<Box<Sleep>>>,
+    /// Tells whether its client has gone, where that can be told before something is written.
+    attendance: Option<Attendance>,
     leaving: Pin<Box<dyn Future<Output = ()> + Send + Sync>>,
     streams: Arc<Streams>,
     _seat: Seat,
@@ -96,6 +99,7 @@ impl EventStream {
             heartbeat,
             silence: Box::pin(tokio::time::sleep(heartbeat)),
             ends: None,
+            attendance: None,
             leaving: Box::pin(streams.leaving()),
             streams,
             _seat: seat,
@@ -108,12 +112,24 @@ impl EventStream {
         self
     }
 
+    /// The same, until its client has ended its side of the connection.
+    pub(super) fn attended(mut self, attendance: Option<Attendance>) -> Self {
+        if let Some(attendance) = &attendance {
+            attendance.begin();
+        }
+        self.attendance = attendance;
+        self
+    }
+
     pub(in crate::http) fn is_over(&self) -> bool {
         self.state == State::Over
     }
 
     /// The next event; `None` after the last.
     pub(in crate::http) fn poll_bytes(&mut self, cx: &mut Context<'_>) -> Poll<Option<Bytes>> {
+        if self.attendance.as_ref().is_some_and(Attendance::has_ended) {
+            self.state = State::Over;
+        }
         let bytes = match self.state {
             State::Begun => {
                 self.state = State::Live;
@@ -262,6 +278,9 @@ fn write(out: &mut Vec<u8>, kind: &str, id: Option<&[Followed]>, json: &[u8]) {
 
 impl Drop for EventStream {
     fn drop(&mut self) {
+        if let Some(attendance) = &self.attendance {
+            attendance.end();
+        }
         self.streams.exit(self.followed.len());
     }
 }

@@ -1,0 +1,55 @@
+//! Turns: how those who have much to do let the others go first.
+
+use tokio::sync::Semaphore;
+use tokio::task::yield_now;
+
+/// How many go on at a time. What they do then, together, is what somebody who has little to do waits for.
+const AT_A_TIME: usize = 4;
+
+/// A queue in which those wait who have had their turn and want another.
+///
+/// A runtime polls tasks in the order in which they are woken: without this, whoever comes with one short command would
+/// wait until each of a hundred busy connections has had a turn.
+#[derive(Debug)]
+pub(crate) struct Turns(Semaphore);
+
+impl Turns {
+    /// For so many cores.
+    pub(crate) fn new(cores: usize) -> Self {
+        Turns(Semaphore::new(AT_A_TIME * cores.max(1)))
+    }
+
+    /// Waits for the next turn. The runtime looks for what has arrived in between.
+    ///
+    /// # Cancel safety
+    ///
+    /// The place in the queue is lost.
+    pub(crate) async fn next(&self) {
+        // It is never closed.
+        let _place = self.0.acquire().await;
+        yield_now().await;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::future::Future;
+    use std::pin::pin;
+    use std::task::{Context, Poll, Waker};
+
+    use super::*;
+
+    #[test]
+    fn only_so_many_go_on_at_a_time() {
+        let turns = Turns::new(1);
+        let mut cx = Context::from_waker(Waker::noop());
+        let mut busy: Vec<_> = (0..2 * AT_A_TIME).map(|_| Box::pin(turns.next())).collect();
+        let mut poll_all = || busy.iter_mut().map(|turn| turn.as_mut().poll(&mut cx).is_ready()).collect::<Vec<_>>();
+        // Nobody goes on without having let others go first.
+        assert_eq!(poll_all(), [false; 2 * AT_A_TIME]);
+        assert_eq!(poll_all(), [[true; AT_A_TIME], [false; AT_A_TIME]].concat());
+        let mut late = pin!(turns.next());
+        let mut cx = Context::from_waker(Waker::noop());
+        assert_eq!(late.as_mut().poll(&mut cx), Poll::Pending);
+    }
+}
