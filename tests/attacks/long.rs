@@ -1,0 +1,264 @@
+//! Each attack beside fifty honest subscribers, for as long as it takes to measure what it costs.
+//!
+//! The server has a processor to itself but for the honest clients, who do next to nothing; the attackers have the
+//! other. What counts is what happens to the honest clients' latencies from before to during an attack.
+
+use std::collections::BTreeMap;
+use std::fs;
+use std::net::Ipv4Addr;
+use std::sync::atomic::{AtomicU32, Ordering};
+use std::thread;
+use std::time::{Duration, Instant};
+
+use crate::flood::Flood;
+use crate::frames::frame;
+use crate::honest::{Crowd, Seen};
+use crate::measure::{cpu, median, percentile, pin, processors, resident};
+use crate::peer::{Answer, PING, PONG, TEXT, handshake};
+use crate::server::Server;
+use crate::table::{ATTACKS, Attack, Doors, Target};
+
+const SUBSCRIBERS: usize = 50;
+
+/// From how many addresses.
+const ADDRESSES: u8 = 100;
+
+/// How long honest clients are looked at before an attack, and during one: by hand, or in a flood.
+const BEFORE: Duration = Duration::from_secs(4);
+const STRIKES: Duration = Duration::from_secs(4);
+const DURING: Duration = Duration::from_secs(10);
+
+/// What a flood may take of one processor, and by what factor the 99th percentile may rise.
+const SHARE_MAX: f64 = 1.0 / 3.0;
+const FACTOR_MAX: f64 = 3.0;
+
+/// How often a flood is measured that is held to this: the medians count.
+const ROUNDS: usize = 5;
+
+/// What one attack has cost.
+struct Costs {
+    answers: BTreeMap<Answer, u64>,
+    /// Of one processor, without what the honest clients take.
+    share: f64,
+    grown_bytes: u64,
+    /// Their 99th percentile, before and during.
+    before: Duration,
+    during: Duration,
+}
+
+impl Costs {
+    fn factor(&self) -> f64 {
+        self.during.as_secs_f64() / self.before.as_secs_f64()
+    }
+
+    /// A row of the table.
+    fn row(&self, name: &str) -> String {
+        let total: u64 = self.answers.values().sum();
+        let mut answers: Vec<_> = self.answers.iter().collect();
+        answers.sort_unstable_by_key(|(_, count)| std::cmp::Reverse(**count));
+        let answers: Vec<_> = answers.into_iter().map(|(answer, count)| format!("{count} {answer}")).collect();
+        format!(
+            "| {name} | {total} | {} | {:.0} % | {:.1} | {:.2} | {:.2} | {:.1} |",
+            answers.join(", "),
+            100.0 * self.share,
+            self.grown_bytes as f64 / 1e6,
+            1e3 * self.before.as_secs_f64(),
+            1e3 * self.during.as_secs_f64(),
+            self.factor(),
+        )
+    }
+}
+
+/// What is printed, and goes into the document.
+#[derive(Default)]
+struct Report(Vec<String>);
+
+impl Report {
+    fn say(&mut self, line: String) {
+        println!("{line}");
+        self.0.push(line);
+    }
+
+    /// Puts all of it where the document has the last one.
+    fn write(&self) {
+        const PAGE: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/docs/verification.md");
+        const MARKS: [&str; 2] = ["<!-- attacks: begin -->\n", "<!-- attacks: end -->"];
+        let page = fs::read_to_string(PAGE).expect("the document is there");
+        let (before, rest) = page.split_once(MARKS[0]).expect("the document has a place for it");
+        let (_, after) = rest.split_once(MARKS[1]).expect("the place has an end");
+        let page = format!("{before}{}{}\n{}{after}", MARKS[0], self.0.join("\n"), MARKS[1]);
+        fs::write(PAGE, page).expect("the document can be written");
+    }
+}
+
+/// With `FANFARE_ATTACKS_WRITE` set the figures go into docs/verification.md, where it says what they are.
+#[test]
+#[ignore = "takes ten minutes, and a machine with two processors that does nothing else"]
+fn what_attacks_cost() {
+    let [server, others] = processors()[..] else { return println!("skipped: it takes two processors, and no more") };
+    let mut report = Report::default();
+    report.say("| attack | times | answers | processor | MB | p99 ms | during | factor |".into());
+    report.say("|---|---|---|---|---|---|---|---|".into());
+    for attack in ATTACKS {
+        let costs = measure(attack.doors, (server, others), |server| strike(attack, server));
+        report.say(costs.row(attack.name));
+    }
+    for (name, flood) in floods() {
+        let costs = measure(Doors::Open, (server, others), |server| flood.run(server.address(), DURING));
+        report.say(costs.row(name));
+    }
+    let mut verdicts = vec![String::new()];
+    let mut fails = Vec::new();
+    for (name, flood) in goals() {
+        let rounds: Vec<_> = (0..ROUNDS)
+            .map(|_| {
+                let costs = measure(Doors::Open, (server, others), |server| flood.run(server.address(), DURING));
+                report.say(costs.row(name));
+                costs
+            })
+            .collect();
+        let share = median(rounds.iter().map(|costs| costs.share).collect());
+        let factor = median(rounds.iter().map(Costs::factor).collect());
+        let holds = share < SHARE_MAX && factor < FACTOR_MAX;
+        let verdict = if holds { "holds" } else { "does not hold" };
+        verdicts.push(format!(
+            "{name}, the median of {ROUNDS}: {:.0} % of a processor, the 99th percentile times {factor:.1}: {verdict}.",
+            100.0 * share
+        ));
+        if !holds {
+            fails.push(name);
+        }
+    }
+    verdicts.into_iter().for_each(|verdict| report.say(verdict));
+    if std::env::var_os("FANFARE_ATTACKS_WRITE").is_some() {
+        report.write();
+    }
+    assert!(fails.is_empty(), "more than a third of a processor, or the 99th percentile times three: {fails:?}");
+}
+
+/// A server for itself, looked at before and during an attack.
+fn measure(
+    doors: Doors,
+    processors: (usize, usize),
+    attack: impl FnOnce(&Server) -> BTreeMap<Answer, u64> + Send,
+) -> Costs {
+    // A child is born on its parent's processor, and counts its threads by it.
+    pin(processors.0);
+    let server = doors.open(&[]);
+    pin(processors.1);
+    let crowd = Crowd::gather(server.address(), SUBSCRIBERS, doors.token(), Some(processors.0));
+    let pid = server.child.id();
+    thread::sleep(Duration::from_secs(1));
+    let share = |began: (Instant, Duration)| (cpu(pid) - began.1).as_secs_f64() / began.0.elapsed().as_secs_f64();
+    let began = (Instant::now(), cpu(pid));
+    let mut before = crowd.time(BEFORE);
+    let (quiet, small) = (share(began), resident(pid));
+    let began = (Instant::now(), cpu(pid));
+    let (answers, mut during, busy) = thread::scope(|scope| {
+        let attack = scope.spawn(|| attack(&server));
+        let mut during = Vec::new();
+        while !attack.is_finished() || during.is_empty() {
+            during.extend(crowd.time(Duration::from_millis(100)));
+        }
+        (attack.join().expect("the attack comes to its end"), during, share(began))
+    });
+    let grown_bytes = resident(pid).saturating_sub(small);
+    let Seen { lost, .. } = crowd.part();
+    assert_eq!(lost, 0, "honest clients have lost messages");
+    Costs {
+        answers,
+        share: (busy - quiet).max(0.0),
+        grown_bytes,
+        before: percentile(&mut before, 99),
+        during: percentile(&mut during, 99),
+    }
+}
+
+/// An attack again and again, from all addresses in turn: for a while, or each once if it is slow.
+fn strike(attack: &Attack, server: &Server) -> BTreeMap<Answer, u64> {
+    const THREADS: u32 = 8;
+    let end = Instant::now() + STRIKES;
+    let next = AtomicU32::new(0);
+    let strike = || {
+        let number = next.fetch_add(1, Ordering::Relaxed);
+        let from = Ipv4Addr::new(127, 1, 1, 1 + (number % u32::from(ADDRESSES)) as u8);
+        (attack.strike)(Target { server: server.address(), from })
+    };
+    let threads = if attack.is_slow { u32::from(ADDRESSES) } else { THREADS };
+    let answers: Vec<Answer> = thread::scope(|scope| {
+        let work = || {
+            let mut answers = vec![strike()];
+            while !attack.is_slow && Instant::now() < end {
+                answers.push(strike());
+            }
+            answers
+        };
+        let threads: Vec<_> = (0..threads).map(|_| scope.spawn(work)).collect();
+        threads.into_iter().flat_map(|thread| thread.join().expect("each attack is answered")).collect()
+    });
+    let mut tally = BTreeMap::new();
+    for answer in answers {
+        *tally.entry(answer).or_default() += 1;
+    }
+    tally
+}
+
+fn websocket(name: &'static str, connections_of_each: usize, round: Vec<u8>) -> (&'static str, Flood) {
+    let unit = round.len();
+    (name, Flood { addresses: ADDRESSES, connections_of_each, opening: handshake("").into_bytes(), round, unit })
+}
+
+fn plain(name: &'static str, opening: &str, round: &str) -> (&'static str, Flood) {
+    let (opening, round) = (opening.as_bytes().to_vec(), round.repeat(100).into_bytes());
+    let unit = round.len();
+    (name, Flood { addresses: ADDRESSES, connections_of_each: 1, opening, round, unit })
+}
+
+fn text(command: &str) -> Vec<u8> {
+    frame(TEXT, command.as_bytes())
+}
+
+/// Publishes to a hundred topics in turn.
+fn publishes() -> Vec<u8> {
+    let publish = |number| text(&format!(r#"{{"type":"publish","id":1,"topic":"flood.{number}","data":1}}"#));
+    (0..100).flat_map(publish).collect()
+}
+
+fn commands() -> Vec<u8> {
+    text(r#"{"type":"ping","id":1}"#).repeat(100)
+}
+
+/// What is held to a share and a factor: commands and publishes at full speed.
+fn goals() -> [(&'static str, Flood); 2] {
+    [websocket("publishes from 100 addresses", 1, publishes()), websocket("commands from 100 addresses", 1, commands())]
+}
+
+/// What is told beside.
+fn floods() -> Vec<(&'static str, Flood)> {
+    let get = |path: &str| format!("GET {path} HTTP/1.1\r\nHost: localhost\r\n\r\n");
+    let batch = text(&format!("[{}]", vec![r#"{"type":"publish","topic":"flood","data":1}"#; 1_000].join(",")));
+    let message = format!(r#"{{"type":"publish","topic":"flood.h","data":"{}"}}"#, "x".repeat(800));
+    let history = text(r#"{"type":"history","topic":"flood.h","limit":1000}"#).repeat(10);
+    vec![
+        websocket("five connections each: publishes", 5, publishes()),
+        websocket("batches of a thousand", 1, batch),
+        websocket("pings", 1, frame(PING, b"").repeat(100)),
+        websocket("pongs", 1, frame(PONG, b"").repeat(100)),
+        websocket("empty fragments", 1, [frame(0x01, b""), frame(0x00, b"").repeat(4_000), frame(0x80, b"1")].concat()),
+        websocket("histories", 1, [text(&message), history].concat()),
+        million(),
+        plain("connections that vanish at once", "", ""),
+        plain("handshakes that vanish at once", &handshake(""), ""),
+        plain("requests: /metrics", "", &get("/metrics")),
+        plain("requests: /healthz", "", &get("/healthz")),
+        plain("requests: /v1/topics", "", &get("/v1/topics")),
+        plain("requests: bad handshakes", "", &get("/ws")),
+    ]
+}
+
+/// Publishes to a million topics in turn.
+fn million() -> (&'static str, Flood) {
+    let publish = |number: u32| text(&format!(r#"{{"type":"publish","topic":"m.{number:06}","data":1}}"#));
+    let (name, flood) = websocket("a million topics", 1, (0..1_000_000).flat_map(publish).collect());
+    (name, Flood { unit: flood.round.len() / 1_000_000, ..flood })
+}
