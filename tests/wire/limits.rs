@@ -188,7 +188,7 @@ fn control_frames_and_fragments_count() {
             other => panic!("a close was expected, not {other:?}"),
         }
     }
-    let server = strict(&[("limits.bytes_per_connection", "1000/s burst 2000")]);
+    let server = strict(&[("limits.bytes_per_connection", "1/s burst 2000")]);
     let mut client = Client::json(&server);
     // No more bytes than another message, in fifty pieces.
     let mut parts = vec![&b""[..]; 50];
@@ -199,7 +199,7 @@ fn control_frames_and_fragments_count() {
 
 #[test]
 fn a_long_answer_counts_with_what_is_sent() {
-    let server = strict(&[("limits.bytes_per_connection", "1000/s burst 20000")]);
+    let server = strict(&[("limits.bytes_per_connection", "1/s burst 20000")]);
     let mut client = Client::json(&server);
     client.publish("a", json!("x".repeat(15_000)));
     client.send(json!({"type": "history", "id": 1, "topic": "a"}));
