@@ -353,8 +353,9 @@ impl Shared {
 
 /// The same response, unless it is more than its client may have.
 fn weigh(meters: Option<Meters>, response: Response<Body>) -> Response<Body> {
+    let Some(meters) = meters else { return response };
     let bytes = http_body::Body::size_hint(response.body()).exact().unwrap_or(0);
-    let weighed = meters.map_or(Ok(()), |mut meters| meters.body(usize::try_from(bytes).unwrap_or(usize::MAX)));
+    let weighed = meters.answer(usize::try_from(bytes).unwrap_or(usize::MAX), meters.now());
     weighed.map_or_else(arrival::refuse, |()| response)
 }
 

@@ -151,15 +151,24 @@ impl Meters {
         self.message = self.bytes(bytes, now);
     }
 
-    /// Counts bytes.
-    pub(crate) fn bytes(&self, bytes: usize, now: Moment) -> Result<(), Excess> {
-        self.take(Limit::Bytes, u32::try_from(bytes).unwrap_or(u32::MAX), now)
-    }
-
     /// Counts the body of a request.
     pub(crate) fn body(&mut self, bytes: usize) -> Result<(), Excess> {
         self.message(bytes, self.now());
         self.message
+    }
+
+    /// Counts an answer, half of what may come at once at most: who asks for it has just used some of its rate,
+    /// and to wait for all of it would be to wait for ever.
+    pub(crate) fn answer(&self, bytes: usize, now: Moment) -> Result<(), Excess> {
+        let options = &self.limits.options;
+        let own = self.own.as_ref().and(options.per_connection.bytes);
+        let address = self.address.as_ref().and(options.per_address.bytes);
+        let most = [own, address].into_iter().flatten().map(Rate::half_burst).min().unwrap_or(usize::MAX);
+        self.bytes(bytes.min(most), now)
+    }
+
+    fn bytes(&self, bytes: usize, now: Moment) -> Result<(), Excess> {
+        self.take(Limit::Bytes, u32::try_from(bytes).unwrap_or(u32::MAX), now)
     }
 
     /// Counts a command that asks for `weight` things.

@@ -59,6 +59,11 @@ impl Rate {
         Rate::new(self.per_second.get() / 10, self.burst.get() / 10)
     }
 
+    /// Half of what may come at once.
+    pub(super) fn half_burst(self) -> usize {
+        self.burst.get() as usize / 2
+    }
+
     /// How long an empty meter takes to fill up.
     pub(super) fn fills_in(self) -> Duration {
         Duration::from_secs(1) * self.burst.get() / self.per_second.get()

@@ -125,6 +125,22 @@ fn a_message_of_too_many_bytes_takes_its_commands_along() {
 }
 
 #[test]
+fn the_longest_answer_is_given_to_who_has_used_little() {
+    let limits = limits(|options| {
+        options.per_connection.bytes = Some(Rate::new(100, 1_000));
+        options.per_address.bytes = Some(Rate::new(200, 600));
+    });
+    let mut meters = connect(&limits, "192.0.2.1");
+    meters.message(50, BEGIN);
+    assert_eq!(meters.answer(1_000_000, BEGIN), Ok(()));
+    // Half of what the address has counts, the smaller of the two.
+    assert_eq!(meters.answer(1_000_000, BEGIN), excess(Limit::Bytes, 250));
+    let request = limits.request(&client(&limits, "192.0.2.1"), BEGIN).expect("nobody is exempt");
+    assert_eq!(request.answer(250, BEGIN), Ok(()));
+    assert_eq!(request.answer(1, BEGIN), excess(Limit::Bytes, 5));
+}
+
+#[test]
 fn a_topic_has_a_rate_whoever_publishes() {
     let limits = limits(|options| options.publishes_per_topic = Some(Rate::new(1, 2)));
     let (one, other) = (connect(&limits, "192.0.2.1"), connect(&limits, "192.0.2.2"));

@@ -206,7 +206,7 @@ impl Machine {
     fn say_weighed(&self, event: &Event<'_>, now: Moment, out: &mut Vec<u8>) -> Result<(), Denied> {
         let before = out.len();
         self.say(event, out);
-        let weighed = self.meters.as_ref().map_or(Ok(()), |meters| meters.bytes(out.len() - before, now));
+        let weighed = self.meters.as_ref().map_or(Ok(()), |meters| meters.answer(out.len() - before, now));
         weighed.map_err(|excess| {
             out.truncate(before);
             excess.into()

@@ -32,6 +32,9 @@ const AGE_MS: u64 = 20_000;
 const BRIEF_MS: u64 = 1_500;
 const LINGER_MS: u64 = 1_000;
 
+/// What the task of a session may take: an idle connection holds it for as long as it lasts.
+const SESSION_BYTES_MAX: usize = 448;
+
 /// A topic that may begin anew: its first message has to come, as it says the epoch.
 pub(super) fn may_skip(topic: &str) -> bool {
     !matches("brief.*", topic) && !matches("none.*", topic)
@@ -143,6 +146,7 @@ impl World {
 
     pub(super) fn serve(&self, admission: Admission, stream: Stream, transport: Transport, seed: u64) {
         let session = Box::pin(session::run(admission, stream, transport));
+        assert!(size_of_val(&*session) <= SESSION_BYTES_MAX, "a session takes {} bytes", size_of_val(&*session));
         tokio::spawn(Hesitant { task: session, random: Random::new(seed) });
     }
 
