@@ -6,7 +6,7 @@ import { bytesOf, type Encoding, json } from './encoding.ts';
 import { type ClientErrorCode, FanfareError } from './errors.ts';
 import { type After, type ConnectionState, createLink, type SocketConstructor, type TokenReason } from './link.ts';
 import { fromSnapshot, type Presence } from './presence.ts';
-import type { Command, Message, Position, ServerEvent, WireHistory } from './protocol.ts';
+import type { Command, Message, Position, ServerEvent, WireHistory, WirePublished } from './protocol.ts';
 import { createQueue } from './queue.ts';
 import { createTopics, errorOf, type Follower, type Gap, type SubscribeOptions, tell } from './subscription.ts';
 
@@ -45,6 +45,8 @@ export interface PublishOptions {
   readonly echo?: boolean;
   /** What the message is about: topics set to `latest` keep the newest of each key for slow subscribers. */
   readonly key?: string;
+  /** `true`: the answer says how many the message is for. @default false */
+  readonly receivers?: boolean;
   /** Of messages with the same key the server takes one. @default a new one, unless `retry` is `false` */
   readonly idempotencyKey?: string;
   /**
@@ -52,6 +54,12 @@ export interface PublishOptions {
    * when it is lost before the answer. @default true
    */
   readonly retry?: boolean;
+}
+
+/** Where a message stands. */
+export interface Published extends Position {
+  /** How many connections, event streams and others follow its topic, each once: with `receivers: true`. */
+  readonly receivers?: number;
 }
 
 export interface HistoryOptions {
@@ -109,12 +117,17 @@ export interface Client<Topics extends object = Record<string, unknown>> {
     options?: SubscribeOptions,
   ): Subscription<Topics[Topic]>;
   subscribe<Topic extends keyof Topics & string>(topic: Topic, options?: SubscribeOptions): Subscription<Topics[Topic]>;
-  /** Publishes. The answer is where the message stands. */
+  /** Publishes. The answer is where the message stands, and with `receivers` how many it is for. */
+  publish<Topic extends keyof Topics & string>(
+    topic: Topic,
+    data: Topics[Topic],
+    options: PublishOptions & { readonly receivers: true },
+  ): Promise<Required<Published>>;
   publish<Topic extends keyof Topics & string>(
     topic: Topic,
     data: Topics[Topic],
     options?: PublishOptions,
-  ): Promise<Position>;
+  ): Promise<Published>;
   history<Topic extends keyof Topics & string>(topic: Topic, options?: HistoryOptions): Promise<History<Topics[Topic]>>;
   /** Who is in a topic, without following it. */
   presence(topic: keyof Topics & string): Promise<Presence>;
@@ -191,7 +204,7 @@ export const createClient = <Topics extends object = Record<string, unknown>>(
 
   const noAnswer = (): void => {};
   const encoded = (command: Command, answer: Pending['answer'] = noAnswer, retry?: boolean): Pending => {
-    const frame = encoding.encode(command);
+    const frame = encoding.encode({ ...command, id: ++id });
     return { id, frame, bytes: bytesOf(frame), retry, answer };
   };
   /** What is said in one turn of the event loop leaves in one frame. */
@@ -234,7 +247,7 @@ export const createClient = <Topics extends object = Record<string, unknown>>(
     pending.set(entry.id, entry);
     if (connected()) post(entry);
   };
-  const ask = (command: Command, answer?: Pending['answer']): void => enter(encoded({ ...command, id: ++id }, answer));
+  const ask = (command: Command, answer?: Pending['answer']): void => enter(encoded(command, answer));
 
   const request = <Answer>(command: Command, retry: boolean, read: (event: never) => Answer): Promise<Answer> => {
     const promise = new Promise<Answer>((resolve, reject) => {
@@ -244,7 +257,7 @@ export const createClient = <Topics extends object = Record<string, unknown>>(
       try {
         const answer = (event: ServerEvent): void =>
           event.type === 'error' ? reject(errorOf(event)) : resolve(read(event as never));
-        entry = encoded({ ...command, id: ++id }, answer, retry);
+        entry = encoded(command, answer, retry);
       } catch (cause) {
         throw new FanfareError('bad_data', `${cause}`, command['topic'] as string);
       }
@@ -261,8 +274,6 @@ export const createClient = <Topics extends object = Record<string, unknown>>(
 
   const topics = createTopics({
     ask,
-    // Nobody waits for these: they have the id of no command.
-    say: (command) => post({ ...encoded(command), id: 0 }),
     connected,
     emit,
     after: settings.after,
@@ -285,9 +296,8 @@ export const createClient = <Topics extends object = Record<string, unknown>>(
     event(event) {
       const entry = pending.get(event.id as number);
       if (entry) return settle(entry, event);
-      if (event.type !== 'error') return topics.take(event);
-      // The topic was left twice, in effect.
-      if (event.code !== 'not_subscribed') emit('error', errorOf(event));
+      if (event.type === 'error') emit('error', errorOf(event));
+      else topics.take(event);
     },
     lost(drop) {
       outbox = [];
@@ -318,10 +328,10 @@ export const createClient = <Topics extends object = Record<string, unknown>>(
       settled = resolve;
       failed = reject;
     });
-    ready.catch(() => {});
+    ready.catch(noAnswer);
     const follower: Follower = {
       options,
-      waiting: options.since !== undefined || options.last !== undefined,
+      waiting: (options.since ?? options.last) !== undefined,
       seen: new Map(),
       heard(event) {
         queue?.push(event);
@@ -369,15 +379,14 @@ export const createClient = <Topics extends object = Record<string, unknown>>(
     },
     connect: link.connect,
     subscribe: subscribe as Client<Topics>['subscribe'],
-    publish(topic, data, { echo, key, idempotencyKey, retry = true } = {}) {
+    publish: ((topic: string, data: unknown, { idempotencyKey, retry = true, ...options }: PublishOptions = {}) => {
       const idempotency_key = idempotencyKey ?? (retry ? `${name}-${id + 1}` : undefined);
-      const command = { type: 'publish', topic, data: data ?? null, echo, key, idempotency_key };
-      return request(command, retry, ({ epoch, offset }: Position) => {
-        const position = { epoch, offset };
-        if (echo === false) topics.unechoed(topic, position);
-        return position;
+      const command = { ...options, type: 'publish', topic, data: data ?? null, idempotency_key };
+      return request(command, retry, ({ epoch, offset, receivers }: WirePublished): Published => {
+        if (options.echo === false) topics.unechoed(topic, { epoch, offset });
+        return { epoch, offset, ...(receivers !== undefined && { receivers }) };
       });
-    },
+    }) as Client<Topics>['publish'],
     history: ((topic: string, options?: HistoryOptions) =>
       request(
         { ...options, type: 'history', topic },

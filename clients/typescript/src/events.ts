@@ -210,6 +210,7 @@ export class EventConnection implements SocketLike {
       case 'unsubscribe':
         this.#topics.delete(topic);
         this.#unechoed.left(topic);
+        this.#say({ type: 'unsubscribed', id, topic });
         return this.#follow();
       case 'history':
       case 'presence':
@@ -252,7 +253,7 @@ export class EventConnection implements SocketLike {
     const { protocol, encode } = this.#encoding;
     const type = protocol === 'fanfare.v1.msgpack' ? 'application/msgpack' : 'application/json';
     const body = encode({ messages: commands } as never) as string;
-    let results: readonly ({ readonly error?: WireError } & Position)[];
+    let results: readonly ({ readonly error?: WireError; readonly receivers?: number } & Position)[];
     try {
       const answer = await this.#request('publish', { method: 'POST', body, headers: { 'Content-Type': type } });
       ({ results } = (await this.#read(answer)) as { results: typeof results });
@@ -260,13 +261,13 @@ export class EventConnection implements SocketLike {
       if (!(cause instanceof Refusal) || cause.status === 401) throw cause;
       results = commands.map(() => ({ error: { ...cause.error, type: 'error' }, epoch: '', offset: 0 }));
     }
-    for (const [at, { error, epoch, offset }] of results.entries()) {
+    for (const [at, { error, epoch, offset, receivers }] of results.entries()) {
       const { id, topic } = commands[at] as Ask;
       const known = this.#topics.get(topic)?.position;
       const comes = !error && known && !(known.epoch === epoch && known.offset >= offset);
       unechoed[at]?.(comes ? offset : undefined);
       if (error) this.#say({ ...error, type: 'error', id, topic });
-      else this.#say({ type: 'published', id, topic, epoch, offset });
+      else this.#say({ type: 'published', id, topic, epoch, offset, receivers });
     }
   }
 

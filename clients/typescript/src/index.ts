@@ -8,6 +8,7 @@ export type {
   ClientOptions,
   History,
   HistoryOptions,
+  Published,
   PublishOptions,
   Subscription,
 } from './client.ts';

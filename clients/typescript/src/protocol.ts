@@ -50,9 +50,10 @@ export interface Subscribed {
   readonly reason?: 'expired' | 'epoch' | 'future';
 }
 
-export interface Published extends Position {
+export interface WirePublished extends Position {
   readonly type: 'published';
   readonly topic: string;
+  readonly receivers?: number;
 }
 
 export interface WireGap {
@@ -107,7 +108,7 @@ export interface Goodbye {
 export type ServerEvent = { readonly id?: number | string } & (
   | Welcome
   | Subscribed
-  | Published
+  | WirePublished
   | Message
   | WireGap
   | PresenceSnapshot

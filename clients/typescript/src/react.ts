@@ -73,7 +73,7 @@ const nothing: TopicView<never> = { message: undefined, gap: undefined, error: u
 export const useTopic = <Topics extends object, Topic extends keyof Topics & string>(
   client: Client<Topics>,
   topic: Topic,
-  options?: Pick<SubscribeOptions, 'since' | 'last'>,
+  options?: Pick<SubscribeOptions, 'since' | 'last' | 'maxRate'>,
 ): TopicView<Topics[Topic]> => {
   const settings = useStable(options);
   const store = useMemo(

@@ -36,6 +36,12 @@ export interface SubscribeOptions {
   readonly since?: Position | undefined;
   /** Replays this many of the newest messages first. Not with a pattern, nor with `since`. */
   readonly last?: number;
+  /**
+   * At most so many messages a second, 1 to 1000: the newest of each key, with gaps (`latest`) for the others.
+   * Where another subscription of this client takes more of the topic, this one gets that too. Not with a
+   * pattern. @default all of them
+   */
+  readonly maxRate?: number;
   /** Joins the topic as a member, and keeps `presence` current. @default false */
   readonly presence?: boolean;
   /** What the other members see of this one: up to 1 KiB as JSON. */
@@ -69,21 +75,21 @@ export interface Channel {
   readonly topic: string;
   readonly pattern: RegExp | undefined;
   readonly followers: Set<Follower>;
-  /** The server has said `subscribed` on this connection. */
-  live: boolean;
-  /** It has said so on any. */
-  known: boolean;
+  /** The server has said `subscribed` on this connection; `false` if on an earlier one only. */
+  live?: boolean;
+  /** What the server is asked for on this connection, in messages a second. */
+  rate?: number | undefined;
   position?: Position | undefined;
   presence?: Presence | undefined;
-  asking: boolean;
+  /** A snapshot of who is there has been asked for. */
+  asking?: boolean;
   /** Offsets of this client's own messages that it does not want back (`echo: false`). */
   readonly own: Set<number>;
 }
 
 export interface TopicsHooks {
   /** Sends a command; the answer, `error` included, comes unless the connection ends before. */
-  ask(command: Command, answer: (event: ServerEvent) => void): void;
-  say(command: Command): void;
+  ask(command: Command, answer?: (event: ServerEvent) => void): void;
   connected(): boolean;
   emit<Name extends 'gap' | 'error'>(name: Name, event: { gap: Gap; error: FanfareError }[Name]): void;
   readonly after: After;
@@ -139,9 +145,22 @@ export const createTopics = (hooks: TopicsHooks): Topics => {
     for (const { seen } of channel.followers) seen.set(channel.topic, offset);
   };
 
+  /** What the most demanding of its followers wants, in messages a second. */
+  const wanted = ({ followers }: Channel): number =>
+    Math.max(...[...followers].map(({ options }) => options.maxRate ?? Infinity));
+
+  /** Has the server send as many messages as its followers want. It keeps to a rate until it is unsubscribed. */
+  const pace = (channel: Channel): void => {
+    if (!channel.live || channel.rate === wanted(channel)) return;
+    hooks.ask({ type: 'unsubscribe', topic: channel.topic });
+    channel.live = false;
+    channel.rate = undefined;
+    join(channel);
+  };
+
   const join = (channel: Channel, follower?: Follower): void => {
     const { topic, followers, position } = channel;
-    const everybody = [...followers].reverse();
+    const everybody = [...followers];
     const own = follower?.waiting ? follower : undefined;
     // From where the one who is furthest behind stands.
     const back = position && {
@@ -149,14 +168,15 @@ export const createTopics = (hooks: TopicsHooks): Topics => {
       offset: Math.min(position.offset, ...everybody.map(({ seen }) => seen.get(topic) ?? Infinity)),
     };
     const { since, last }: SubscribeOptions = own ? own.options : channel.live ? {} : { since: back };
-    const joined = everybody.find(({ options }) => options.presence);
-    const presence = joined && { presence: true, member: joined.options.member };
-    hooks.ask({ type: 'subscribe', topic, since, last, ...presence }, (event) => {
+    const { presence, member } = everybody.findLast(({ options }) => options.presence)?.options ?? {};
+    const rate = (channel.rate ??= wanted(channel));
+    const max_rate = rate < Infinity ? rate : undefined;
+    hooks.ask({ type: 'subscribe', topic, since, last, max_rate, presence, member }, (event) => {
       if (channels.get(topic) !== channel) return;
       if (event.type === 'error') return refuse(channel, errorOf(event), follower);
       const { epoch, offset = 0, recovered, reason } = event as Subscribed;
       const lost = recovered === false;
-      channel.live = channel.known = true;
+      channel.live = true;
       if (epoch !== undefined) {
         if (channel.position?.epoch !== epoch || (lost && !own)) {
           begin(channel, epoch, offset);
@@ -174,6 +194,7 @@ export const createTopics = (hooks: TopicsHooks): Topics => {
         hear(own ? [own] : followers, { type: 'gap', topic, epoch, from, to: from && offset, reason });
       }
       for (const each of followers) if (!each.waiting) each.settled(channel.position);
+      pace(channel);
     });
   };
 
@@ -184,42 +205,43 @@ export const createTopics = (hooks: TopicsHooks): Topics => {
       hooks.after(error.retryAfterMs, () => {
         if (channels.get(topic) === channel && hooks.connected()) join(channel, follower);
       });
-      return hooks.emit('error', error);
-    }
-    for (const each of follower && channel.live ? [follower] : [...followers]) {
-      followers.delete(each);
-      each.failed(error);
+    } else {
+      for (const each of follower && channel.live ? [follower] : [...followers]) {
+        followers.delete(each);
+        each.failed(error);
+      }
+      forget(channel, channel.live);
     }
     hooks.emit('error', error);
-    forget(channel, channel.live);
   };
 
-  const forget = (channel: Channel, said: boolean): void => {
-    const { topic } = channel;
-    if (channel.followers.size || channels.get(topic) !== channel) return;
+  const forget = (channel: Channel, asked: boolean | undefined): void => {
+    const { topic, followers } = channel;
+    if (followers.size) return pace(channel);
+    if (channels.get(topic) !== channel) return;
     channels.delete(topic);
     patterns.delete(channel);
-    if (said && hooks.connected()) hooks.say({ type: 'unsubscribe', topic });
+    if (asked) hooks.ask({ type: 'unsubscribe', topic });
   };
 
-  const followed = (topic: string): Channel | undefined => {
+  /** What follows a topic by its name, and has now come to `offset`. An `epoch` is where a numbering begins. */
+  const reach = (topic: string, offset: number, epoch?: string): Channel | undefined => {
     const channel = channels.get(topic);
-    return channel?.live ? channel : undefined;
+    if (!channel?.live) return;
+    if (epoch !== undefined && channel.position?.epoch !== epoch) begin(channel, epoch, 0);
+    const { position } = channel;
+    if (position && offset > position.offset) channel.position = { ...position, offset };
+    return channel;
   };
   const matching = (topic: string): Follower[] =>
     [...patterns].flatMap(({ live, pattern, followers }) => (live && pattern?.test(topic) ? [...followers] : []));
 
   const deliver = (message: Message): void => {
     const { topic, offset, epoch } = message;
-    const live = followed(topic);
-    // An epoch in a message is where its numbering begins.
-    if (live && epoch !== undefined && live.position?.epoch !== epoch) begin(live, epoch, 0);
+    const live = reach(topic, offset, epoch);
     // Sent with `echo: false`, and replayed to a connection that is not the one it was sent on.
     const mine = live?.own.has(offset);
-    if (live?.position && offset > live.position.offset) {
-      live.position = { ...live.position, offset };
-      for (const each of live.own) if (each <= offset) live.own.delete(each);
-    }
+    for (const each of live?.own ?? []) if (each <= offset) live?.own.delete(each);
     for (const follower of [...(live?.followers ?? []), ...matching(topic)]) {
       const { seen } = follower;
       // Older messages come only where somebody follows the topic by its name, which keeps its numbering.
@@ -232,11 +254,7 @@ export const createTopics = (hooks: TopicsHooks): Topics => {
 
   const skip = (event: Gap): void => {
     const { topic, epoch, to = 0 } = event;
-    const live = followed(topic);
-    if (live && epoch !== undefined) {
-      if (live.position?.epoch !== epoch) begin(live, epoch, to);
-      live.position = { epoch, offset: Math.max(live.position?.offset ?? 0, to) };
-    }
+    const live = reach(topic, to, epoch);
     const followers = [...(live?.followers ?? []), ...matching(topic)];
     for (const { seen } of followers) seen.set(topic, Math.max(seen.get(topic) ?? 0, to));
     hear(followers, event);
@@ -266,7 +284,7 @@ export const createTopics = (hooks: TopicsHooks): Topics => {
         channel.asking = true;
         hooks.ask({ type: 'presence', topic: channel.topic }, (answer) => {
           channel.asking = false;
-          if (answer.type === 'presence') attend(channel, fromSnapshot(answer));
+          take(answer);
         });
       }
     }
@@ -275,15 +293,11 @@ export const createTopics = (hooks: TopicsHooks): Topics => {
   return {
     follow(topic, follower) {
       let channel = channels.get(topic);
-      const first = !channel;
       if (!channel) {
         channel = {
           topic,
           pattern: patternOf(topic),
           followers: new Set(),
-          live: false,
-          known: false,
-          asking: false,
           own: new Set(),
         };
         channels.set(topic, channel);
@@ -292,13 +306,14 @@ export const createTopics = (hooks: TopicsHooks): Topics => {
       channel.followers.add(follower);
       if (channel.position && !follower.waiting) follower.seen.set(topic, channel.position.offset);
       if (hooks.connected()) {
-        if (first || follower.waiting || follower.options.presence) join(channel, follower);
+        pace(channel);
+        if (channel.rate === undefined || follower.waiting || follower.options.presence) join(channel, follower);
         else if (channel.live) follower.settled(channel.position);
       }
       return channel;
     },
     leave(channel, follower) {
-      if (channel.followers.delete(follower)) forget(channel, true);
+      if (channel.followers.delete(follower)) forget(channel, channel.rate !== undefined);
     },
     take,
     unechoed(topic, { epoch, offset }) {
@@ -307,18 +322,23 @@ export const createTopics = (hooks: TopicsHooks): Topics => {
     },
     restore() {
       // Names go first: what a pattern brings of such a topic must not come before what is recovered of it.
-      for (const channel of [...channels.values()].sort((a, b) => +!!a.pattern - +!!b.pattern)) {
+      for (const channel of [...channels.values()].sort((a, b) => +patterns.has(a) - +patterns.has(b))) {
         const waiting = [...channel.followers].filter((follower) => follower.waiting);
         if (channel.position || waiting.length === 0) join(channel);
         for (const follower of waiting) join(channel, follower);
-        if (!channel.pattern || !channel.known) continue;
-        for (const { seen } of channel.followers)
-          for (const each of seen.keys()) if (!channels.has(each)) seen.delete(each);
-        hear(channel.followers, { type: 'gap', topic: channel.topic, reason: 'pattern' });
+        if (channel.pattern && channel.live === false) {
+          for (const { seen } of channel.followers)
+            for (const each of seen.keys()) if (!channels.has(each)) seen.delete(each);
+          hear(channel.followers, { type: 'gap', topic: channel.topic, reason: 'pattern' });
+        }
       }
     },
     lost() {
-      for (const channel of channels.values()) channel.live = channel.asking = false;
+      for (const channel of channels.values()) {
+        channel.live &&= false;
+        channel.rate = undefined;
+        channel.asking = false;
+      }
     },
     close(error) {
       const all = [...channels.values()];

@@ -109,7 +109,7 @@ export const shareClient = (
     );
   };
 
-  const subscribe = (tab: Tab, { id, topic, since, last, presence, member }: Ask): void => {
+  const subscribe = (tab: Tab, { id, topic, since, last, max_rate, presence, member }: Ask): void => {
     const before = tab.follows.get(topic);
     // What comes before the answer is said after it.
     let early: object[] | undefined = [];
@@ -131,6 +131,7 @@ export const shareClient = (
       {
         ...(since !== undefined && { since: since as Position }),
         ...(last !== undefined && { last: last as number }),
+        ...(max_rate !== undefined && { maxRate: max_rate as number }),
         ...(presence === true && { presence, member }),
         onGap(gap) {
           if (early && since && unrecovered.includes(gap.reason)) lost = gap;
@@ -164,13 +165,14 @@ export const shareClient = (
     );
   };
 
-  const publish = (tab: Tab, { id, topic, data, key, idempotency_key, echo }: Ask): void => {
+  const publish = (tab: Tab, { id, topic, data, key, receivers, idempotency_key, echo }: Ask): void => {
     const unechoed = echo === false ? tab.unechoed.sent(topic) : undefined;
     const published = client.publish(topic, data, {
       // Without a key it must not be sent twice.
       retry: idempotency_key !== undefined,
       ...(idempotency_key !== undefined && { idempotencyKey: idempotency_key as string }),
       ...(key !== undefined && { key: key as string }),
+      ...(receivers === true && { receivers }),
     });
     published.then(
       (position) => {
@@ -193,7 +195,8 @@ export const shareClient = (
       case 'unsubscribe':
         tab.follows.get(topic)?.unsubscribe();
         tab.follows.delete(topic);
-        return tab.unechoed.left(topic);
+        tab.unechoed.left(topic);
+        return say(tab, { type: 'unsubscribed', id, topic });
       case 'publish':
         return publish(tab, command);
       case 'history': {

@@ -16,6 +16,14 @@ describe('publishing', () => {
     ]);
   });
 
+  test('with `receivers` the answer says how many it is for', async () => {
+    const { client } = pair();
+    hear(client, 'a');
+    expect(await client.publish('a', 1, { receivers: true })).toEqual({ epoch: 'e1', offset: 1, receivers: 1 });
+    expect(Object.keys(await client.publish('a', 2))).toEqual(['epoch', 'offset']);
+    expect(await client.publish('b', 3, { receivers: true })).toEqual({ epoch: 'e2', offset: 1, receivers: 0 });
+  });
+
   test('publishes wait for a connection, in order, each with a key of its own', async () => {
     const { server, client } = pair();
     server.mood = 'refuses';

@@ -13,7 +13,7 @@ beforeEach(() => void vi.useFakeTimers());
 afterEach(() => void vi.useRealTimers());
 
 type Step =
-  | { do: 'publish' | 'own' | 'quiet'; topic: number }
+  | { do: 'publish' | 'own' | 'quiet' | 'demand'; topic: number }
   | { do: 'forget'; topic: number; keep: number }
   | { do: 'follow'; topic: number; last: number }
   | { do: 'cut' | 'restart' | 'refuse' | 'accept' | 'garbage' | 'turn' }
@@ -27,6 +27,7 @@ const step: fc.Arbitrary<Step> = fc.oneof(
   },
   { weight: 1, arbitrary: fc.record({ do: fc.constant('forget' as const), topic, keep: fc.nat(3) }) },
   { weight: 1, arbitrary: fc.record({ do: fc.constant('follow' as const), topic, last: fc.nat(4) }) },
+  { weight: 2, arbitrary: fc.record({ do: fc.constant('demand' as const), topic }) },
   {
     weight: 3,
     arbitrary: fc.record({
@@ -84,17 +85,23 @@ test('every message is heard exactly once and in order, or lies within a gap', a
       const { server, client } = pair({ delayMsMin: 100, delayMsMax: 2000 });
       const topics = ['a', 'b'];
       const all: (Heard & { start?: string })[] = [];
-      const follow = async (name: string, last?: number) => {
+      const follow = async (name: string, last?: number, maxRate?: number) => {
         const heard: Heard & { start?: string } = { topic: name, events: [], from: 0 };
         const push = (event: Message | Gap) => void heard.events.push(event);
-        const { ready } = client.subscribe(name, push, { onGap: push, ...(last && { last }) });
+        const { ready } = client.subscribe(name, push, {
+          onGap: push,
+          ...(last && { last }),
+          ...(maxRate && { maxRate }),
+        });
         ready.then((position) => {
           heard.start = position?.epoch ?? '';
           heard.from = (position?.offset ?? 0) + 1;
         });
         all.push(heard);
       };
-      for (const name of topics) await follow(name);
+      for (const name of topics) await follow(name, undefined, 5);
+      /** Who comes and goes, and wants everything. */
+      const demanding = new Map<string, () => void>();
       await pass();
       const quiet = new Set<string>();
       const published: Promise<unknown>[] = [];
@@ -121,6 +128,13 @@ test('every message is heard exactly once and in order, or lies within a gap', a
           case 'follow':
             await follow(name, each.last);
             break;
+          case 'demand': {
+            const leave = demanding.get(name);
+            leave?.();
+            if (leave) demanding.delete(name);
+            else demanding.set(name, client.subscribe(name, () => {}).unsubscribe);
+            break;
+          }
           case 'cut':
             server.cut();
             break;

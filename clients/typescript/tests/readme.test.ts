@@ -25,7 +25,9 @@ test('each option of the client is in the README, and so is each code', () => {
   const options = names('src/client.ts', 'interface ClientOptions {', /readonly (\w+)\??:/g);
   expect(options.length).toBeGreaterThan(10);
   const more = names('src/subscription.ts', 'interface SubscribeOptions {', /^ {2}(?:readonly )?(\w+)\?/gm);
-  expect(more.length).toBeGreaterThan(6);
+  expect(more.length).toBeGreaterThan(7);
+  const publish = names('src/client.ts', 'interface PublishOptions {', /readonly (\w+)\??:/g);
+  expect(publish).toHaveLength(5);
   const codes = [...(read('src/errors.ts').match(/ClientErrorCode =.*?;/s)?.[0] ?? '').matchAll(/'(\w+)'/g)].map(
     ([, code = '']) => code,
   );
@@ -38,6 +40,7 @@ test('each option of the client is in the README, and so is each code', () => {
   ];
   expect(others).toHaveLength(5);
   for (const name of [...options, ...more, ...codes, ...others]) expect(readme, name).toContain(`\`${name}\``);
+  for (const name of publish) expect(readme, name).toMatch(new RegExp(`\`${name}[:\`]`));
 });
 
 test('no exported type is `any`', () => {

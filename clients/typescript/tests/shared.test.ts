@@ -132,6 +132,9 @@ test('what a tab asks for is answered as the server would', async () => {
   await expect(one.publish('no', 1)).rejects.toMatchObject({ code: 'forbidden', topic: 'no' });
   await expect(hear(one, 'no').ready).rejects.toMatchObject({ code: 'forbidden' });
   expect([one.errors.length, two.errors.length]).toEqual([1, 0]);
+  expect(await one.publish('a', 'counted', { receivers: true })).toMatchObject({ offset: 4, receivers: 1 });
+  await hear(one, 'calm', { maxRate: 5 }).ready;
+  expect(server.last.commands.at(-1)).toMatchObject({ type: 'subscribe', topic: 'calm', max_rate: 5 });
   server.deaf = true;
   const lost = one.publish('a', 'once', { retry: false });
   await until('the publish', () => server.last.commands.at(-1)?.['data'] === 'once');
@@ -172,7 +175,7 @@ test('a tab that closes or vanishes leaves what it followed', async () => {
   page.onmessage = null;
   page.postMessage = () => {};
   await until('the second one to be missed', () => !server.last.follows.has('t.1'));
-  expect([...server.last.follows]).toEqual(['t.2']);
+  expect([...server.last.follows.keys()]).toEqual(['t.2']);
   expect(three.state.status).toBe('connected');
 });
 

@@ -18,7 +18,7 @@ describe('following', () => {
     expect(heard).toEqual(['a:1="one"']);
     expect(server.last.commands).toEqual([
       { type: 'subscribe', id: 1, topic: 'a' },
-      { type: 'unsubscribe', topic: 'a' },
+      { type: 'unsubscribe', id: 2, topic: 'a' },
     ]);
   });
 
@@ -104,6 +104,83 @@ describe('following', () => {
     await pass(200);
     server.publish('a', 1);
     expect(heard).toEqual(['a:1=1']);
+  });
+});
+
+describe('rates', () => {
+  const said = (server: ReturnType<typeof pair>['server']) =>
+    server.last.commands.map(({ type, max_rate, since }) =>
+      [type, max_rate, since && `since ${since.offset}`].filter((each) => each !== undefined).join(' '),
+    );
+
+  test('the server is asked for what the most demanding follower wants, and nothing is lost when that changes', async () => {
+    const { server, client, errors, gaps } = pair();
+    const calm = hear(client, 'a', { maxRate: 5 });
+    await pass();
+    server.publish('a', 1);
+    const quick = hear(client, 'a', { maxRate: 100 });
+    // Comes before the server has heard of it.
+    server.publish('a', 2);
+    await pass();
+    server.publish('a', 3);
+    const every = hear(client, 'a');
+    await pass();
+    server.publish('a', 4);
+    // Nobody wants more than comes already.
+    hear(client, 'a', { maxRate: 7 });
+    await pass();
+    every.stop();
+    server.publish('a', 5);
+    await pass();
+    server.publish('a', 6);
+    expect(said(server)).toEqual([
+      'subscribe 5',
+      'unsubscribe',
+      'subscribe 100 since 1',
+      'unsubscribe',
+      'subscribe since 3',
+      'unsubscribe',
+      'subscribe 100 since 4',
+    ]);
+    const all = ['a:1=1', 'a:2=2', 'a:3=3', 'a:4=4', 'a:5=5', 'a:6=6'];
+    expect([calm.heard, quick.heard, every.heard]).toEqual([all, all.slice(1), all.slice(3, 4)]);
+    expect([errors, gaps]).toEqual([[], []]);
+  });
+
+  test('one that is wanted before the server has answered is asked for once it has', async () => {
+    const { server, client, errors } = pair();
+    client.connect();
+    await pass();
+    const { heard } = hear(client, 'a', { maxRate: 5 });
+    const late = hear(client, 'a', { last: 2 });
+    await pass();
+    expect(said(server)).toEqual(['subscribe 5', 'subscribe 5', 'unsubscribe', 'subscribe since 0']);
+    server.publish('a', 1);
+    expect([heard, late.heard, errors]).toEqual([['a:1=1'], ['a:1=1'], []]);
+  });
+
+  test('it is asked for again on another connection, beside the position', async () => {
+    const { server, client } = pair();
+    const { heard } = hear(client, 'a', { maxRate: 5 });
+    await pass();
+    server.publish('a', 1);
+    const other = hear(client, 'b');
+    await pass();
+    server.cut();
+    server.publish('a', 2);
+    // What changed meanwhile needs no word.
+    other.stop();
+    hear(client, 'a', { maxRate: 9 });
+    await pass(1000);
+    expect(said(server)).toEqual(['subscribe 9 since 1']);
+    expect(heard).toEqual(['a:1=1', 'a:2=2']);
+  });
+
+  test('one that the server does not take ends the subscription', async () => {
+    const { server, client, errors } = pair();
+    server.refusals.set('a.*', { code: 'bad_request' });
+    await expect(hear(client, 'a.*', { maxRate: 5 }).ready).rejects.toMatchObject({ code: 'bad_request' });
+    expect(errors.map(({ code, topic }) => `${code} ${topic}`)).toEqual(['bad_request a.*']);
   });
 });
 
@@ -355,7 +432,7 @@ describe('iteration', () => {
       break;
     }
     await pass();
-    expect(server.last.commands.at(-1)).toEqual({ type: 'unsubscribe', topic: 'a' });
+    expect(server.last.commands.at(-1)).toEqual({ type: 'unsubscribe', id: 2, topic: 'a' });
   });
 
   test('close ends a loop, a refusal throws in it', async () => {

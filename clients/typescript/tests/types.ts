@@ -3,7 +3,7 @@
  * error, and that it is none would be one.
  */
 
-import { type Client, createClient, type FanfareError, type Gap, type Message } from 'fanfare-client';
+import { type Client, createClient, type FanfareError, type Gap, type Message, type Published } from 'fanfare-client';
 import { withFallback } from 'fanfare-client/fallback';
 import { msgpack } from 'fanfare-client/msgpack';
 import { type useConnection, useTopic } from 'fanfare-client/react';
@@ -34,6 +34,19 @@ export const topics = async (): Promise<void> => {
   const { messages } = await typed.history('news');
   same<(typeof messages)[number]['data'], string>(true);
 
+  typed.subscribe('news', () => {}, { maxRate: 5 });
+  const { receivers } = await typed.publish('news', 'text', { receivers: true });
+  same<typeof receivers, number>(true);
+  const position = await typed.publish('news', 'text');
+  same<typeof position, Published>(true);
+  typed.subscribe('news', { since: position });
+
+  // THROWS: a rate is a number.
+  // @ts-expect-error
+  typed.subscribe('news', () => {}, { maxRate: '5' });
+  // THROWS: they were not asked for.
+  // @ts-expect-error
+  position.receivers.toFixed();
   // THROWS: no such topic.
   // @ts-expect-error
   typed.subscribe('prices.eth', () => {});

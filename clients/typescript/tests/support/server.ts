@@ -24,11 +24,14 @@ export class Connection implements SocketLike {
   onerror: ((event: never) => void) | null = null;
   readonly name: string;
   readonly frames: Wire[][] = [];
-  readonly follows = new Set<string>();
+  /** What it follows, and the rate that it asked for. */
+  readonly follows = new Map<string, number | undefined>();
   readonly members = new Map<string, unknown>();
   open = true;
   opened = false;
   authenticated = false;
+  /** Commands are carried out one after the other, and others may come in between. */
+  #taken: Promise<unknown> = Promise.resolve();
 
   constructor(
     readonly server: Server,
@@ -45,7 +48,7 @@ export class Connection implements SocketLike {
     const value = JSON.parse(frame as string);
     const commands: Wire[] = Array.isArray(value) ? value : [value];
     this.frames.push(commands);
-    for (const command of commands) queueMicrotask(() => this.open && this.server.take(this, command));
+    for (const command of commands) this.#taken = this.#taken.then(() => this.open && this.server.take(this, command));
   }
 
   close(code = 1000): void {
@@ -141,7 +144,11 @@ export class Server {
   }
 
   follows(connection: Connection, name: string): boolean {
-    return [...connection.follows].some((wanted) => wanted === name || patternOf(wanted)?.test(name));
+    return [...connection.follows.keys()].some((wanted) => wanted === name || patternOf(wanted)?.test(name));
+  }
+
+  receivers(name: string): number {
+    return this.connections.filter((connection) => connection.open && this.follows(connection, name)).length;
   }
 
   /** Forgets all but the newest `keep` messages. */
@@ -217,7 +224,8 @@ export class Server {
         const position =
           known ?? this.publish(name, command['data'], command['echo'] === false ? connection : undefined);
         if (command['idempotency_key']) this.idempotent.set(command['idempotency_key'], position);
-        return connection.say({ type: 'published', id, topic: name, ...position });
+        const receivers = command['receivers'] && { receivers: this.receivers(name) };
+        return connection.say({ type: 'published', id, topic: name, ...position, ...receivers });
       }
       case 'presence':
         return connection.say({
@@ -241,8 +249,10 @@ export class Server {
     }
   }
 
-  subscribe(connection: Connection, { id, topic: name, since, last, presence, member }: Wire): void {
-    connection.follows.add(name);
+  subscribe(connection: Connection, { id, topic: name, since, last, max_rate, presence, member }: Wire): void {
+    if (max_rate !== undefined && connection.follows.has(name) && connection.follows.get(name) !== max_rate)
+      return connection.say({ type: 'error', id, topic: name, code: 'bad_request', message: 'unsubscribe first' });
+    if (!connection.follows.has(name)) connection.follows.set(name, max_rate);
     if (patternOf(name)) return connection.say({ type: 'subscribed', id, topic: name });
     const topic = this.topic(name);
     const { epoch, head, log } = topic;
