@@ -109,6 +109,7 @@ fn every_message_of_every_subscriber_is_counted_and_checked() {
     for words in [
         "--rate 2000",
         "--full-speed --window 16",
+        "--full-speed --window 16 --await-delivery -t 3 --pattern",
         "--full-speed --format msgpack --threads 2",
         "--rate 2000 --format msgpack --publish-format json",
         "--rate 2000 --publish-format msgpack --size 1k --compression",
@@ -235,6 +236,8 @@ fn servers_that_nobody_here_wrote_pass() {
     for (dialect, peer) in [
         ("mqtt", peers::mosquitto()),
         ("nats", peers::nats_server()),
+        ("nchan", peers::nchan()),
+        ("fanfare", peers::node("topics.mjs")),
         ("socketio", peers::node("socketio.mjs")),
         ("raw", peers::node("loop.mjs")),
     ] {
@@ -245,6 +248,10 @@ fn servers_that_nobody_here_wrote_pass() {
             assert_eq!(report["latency"]["count"], 5 * 50, "{words}");
         }
     }
+    let words = "--json --dialect nchan -s 6 -t 3 -p 2 --messages 60 --rate 500 --size 2k --compression --settle 100ms";
+    let report = report_of(&bench(&peers::nchan().url, words), 0);
+    assert_counts(&report, ALL_RIGHT);
+    assert_eq!(report["latency"]["count"], 2 * 60);
     let (mqtt, nats) = (peers::mosquitto(), peers::nats_server());
     for (dialect, peer) in [("mqtt", mqtt), ("nats", nats)] {
         let words = format!("--json --dialect {dialect} -s 5 -t 3 --pattern --messages 30 --rate 500 --size 2k");

@@ -98,7 +98,7 @@ impl Plain {
                 };
                 *upgraded = true;
                 used = head;
-                reply.extend_from_slice(wire::accepted().as_bytes());
+                reply.extend_from_slice(wire::accepted(&bytes[..head])?.as_bytes());
                 wire::push_server_frame(wire::TEXT, br#"{"type":"welcome"}"#, &mut reply);
             }
             while let Some(frame) = wire::next_frame(&mut bytes[used..])? {

@@ -1,9 +1,10 @@
 //! The floor: the same bytes to the same sockets, with no broker between.
 //!
 //! One thread, epoll, and for each turn one write a subscriber of all messages that came in together.
-//! It knows one topic, one client that it trusts, and no limits: nothing a broker has to do can be
-//! cheaper than this.
+//! It knows topics by their names, one client that it trusts, and no limits: nothing a broker has to do can
+//! be cheaper than this.
 
+use std::collections::HashMap;
 use std::io::{ErrorKind, Write};
 use std::net::{TcpListener, TcpStream};
 use std::os::fd::OwnedFd;
@@ -13,7 +14,6 @@ use slab::Slab;
 
 use crate::Result;
 use crate::support::server::SCHEME;
-use crate::support::traffic::TOPIC;
 use crate::support::wire;
 
 const LISTENER: u64 = u64::MAX;
@@ -31,10 +31,10 @@ pub(crate) fn serve() -> Result<bool> {
         epoll: epoll::create(epoll::CreateFlags::CLOEXEC)?,
         listener,
         peers: Slab::new(),
-        subscribers: Vec::new(),
+        names: HashMap::new(),
+        topics: Vec::new(),
+        moved: Vec::new(),
         unsent: 0,
-        head: 0,
-        run: Vec::new(),
         buffer: vec![0; BUFFER_BYTES],
     };
     let token = epoll::EventData::new_u64(LISTENER);
@@ -49,14 +49,23 @@ struct Floor {
     epoll: OwnedFd,
     listener: TcpListener,
     peers: Slab<Peer>,
-    /// Keys of `peers`.
-    subscribers: Vec<usize>,
+    /// Where in `topics` each name is.
+    names: HashMap<Vec<u8>, usize>,
+    topics: Vec<Topic>,
+    /// Those that messages came in for during this turn.
+    moved: Vec<usize>,
     /// How many of `peers` have something unsent.
     unsent: usize,
+    buffer: Vec<u8>,
+}
+
+#[derive(Default)]
+struct Topic {
+    /// Keys of `peers`.
+    subscribers: Vec<usize>,
     head: u64,
     /// The frames that came in during this turn, joined.
     run: Vec<u8>,
-    buffer: Vec<u8>,
 }
 
 struct Peer {
@@ -83,18 +92,17 @@ impl Floor {
                 key => self.read(usize::try_from(key)?),
             }
         }
-        let run = std::mem::take(&mut self.run);
-        if !run.is_empty() {
-            let mut gone = Vec::new();
-            for key in &self.subscribers {
-                if self.peers[*key].send(&run, &mut self.unsent).is_err() {
+        let mut gone = Vec::new();
+        for topic in self.moved.drain(..) {
+            let Topic { subscribers, run, .. } = &mut self.topics[topic];
+            for key in &*subscribers {
+                if self.peers[*key].send(run, &mut self.unsent).is_err() {
                     gone.push(*key);
                 }
             }
-            gone.into_iter().for_each(|key| self.remove(key));
+            run.clear();
         }
-        self.run = run;
-        self.run.clear();
+        gone.into_iter().for_each(|key| self.remove(key));
         if self.unsent > 0 {
             for (_, peer) in self.peers.iter_mut().filter(|(_, peer)| !peer.unsent.is_empty()) {
                 // An error shows at the next read as well.
@@ -126,6 +134,7 @@ impl Floor {
             return;
         };
         let Peer { stream, upgraded, rest, .. } = peer;
+        let (names, topics, moved) = (&mut self.names, &mut self.topics, &mut self.moved);
         let mut replies = Vec::new();
         let open = wire::read_through(&*stream, rest, &mut self.buffer, |bytes| {
             let mut used = 0;
@@ -135,23 +144,34 @@ impl Floor {
                 };
                 *upgraded = true;
                 used = head;
-                replies.extend_from_slice(wire::accepted().as_bytes());
+                replies.extend_from_slice(wire::accepted(&bytes[..head])?.as_bytes());
+                wire::push_server_frame(wire::TEXT, br#"{"type":"welcome"}"#, &mut replies);
             }
             while let Some(frame) = wire::next_frame(&mut bytes[used..])? {
                 used += frame.bytes;
                 if frame.opcode != wire::TEXT {
                     continue;
                 }
+                let name = topic_of(frame.payload).ok_or("no topic")?;
+                let at = *names.entry(name.to_vec()).or_insert_with(|| {
+                    topics.push(Topic::default());
+                    topics.len() - 1
+                });
+                let topic = &mut topics[at];
                 let event = if wire::find(frame.payload, br#""subscribe""#).is_some() {
-                    self.subscribers.push(key);
+                    topic.subscribers.push(key);
                     "subscribed"
                 } else {
-                    self.head += 1;
-                    push_message(self.head, frame.payload, &mut self.run)?;
+                    if topic.run.is_empty() {
+                        moved.push(at);
+                    }
+                    topic.head += 1;
+                    push_message(name, topic.head, frame.payload, &mut topic.run)?;
                     "published"
                 };
                 let id = wire::number_after(frame.payload, br#""id":"#).ok_or("no id")?;
-                let text = format!(r#"{{"type":"{event}","id":{id},"topic":"{}","offset":{}}}"#, TOPIC, self.head);
+                let name = String::from_utf8_lossy(name);
+                let text = format!(r#"{{"type":"{event}","id":{id},"topic":"{name}","offset":{}}}"#, topic.head);
                 wire::push_server_frame(wire::TEXT, text.as_bytes(), &mut replies);
             }
             Ok(used)
@@ -165,16 +185,25 @@ impl Floor {
     fn remove(&mut self, key: usize) {
         if let Some(peer) = self.peers.try_remove(key) {
             self.unsent -= usize::from(!peer.unsent.is_empty());
-            self.subscribers.retain(|subscriber| *subscriber != key);
+            self.topics.iter_mut().for_each(|topic| topic.subscribers.retain(|subscriber| *subscriber != key));
         }
     }
 }
 
+/// The topic of a command, or the first of several.
+fn topic_of(command: &[u8]) -> Option<&[u8]> {
+    let starts = [&br#""topic":""#[..], br#""topics":[""#];
+    let start = starts.into_iter().find_map(|start| Some(wire::find(command, start)? + start.len()))?;
+    command[start..].split(|byte| *byte == b'"').next()
+}
+
 /// Turns a publish into the message that goes out: its data is the last thing in either.
-fn push_message(offset: u64, publish: &[u8], run: &mut Vec<u8>) -> Result<()> {
+fn push_message(topic: &[u8], offset: u64, publish: &[u8], run: &mut Vec<u8>) -> Result<()> {
     let data = wire::find(publish, br#""data":"#).ok_or("no data")?;
     let mut text = Vec::with_capacity(publish.len() + 16);
-    write!(text, r#"{{"type":"message","topic":"{TOPIC}","offset":{offset},"#)?;
+    text.extend_from_slice(br#"{"type":"message","topic":""#);
+    text.extend_from_slice(topic);
+    write!(text, r#"","offset":{offset},"#)?;
     text.extend_from_slice(&publish[data..]);
     wire::push_server_frame(wire::TEXT, &text, run);
     Ok(())

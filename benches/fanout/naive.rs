@@ -72,13 +72,15 @@ async fn connection(stream: TcpStream, broker: &Broker) -> Result<()> {
     stream.set_nodelay(true)?;
     let mut socket = accept_hdr_async(stream, choose_protocol).await?;
     let mut bus = broker.bus.subscribe();
+    socket.send(Message::text(r#"{"type":"welcome"}"#)).await?;
     let mut topics = HashSet::new();
     loop {
         tokio::select! {
             frame = socket.next() => match frame {
                 Some(Ok(Message::Text(text))) => {
-                    let reply = command(&text, broker, &mut topics)?;
-                    socket.send(Message::text(reply)).await?;
+                    for reply in command(&text, broker, &mut topics)? {
+                        socket.send(Message::text(reply)).await?;
+                    }
                 }
                 Some(Ok(_)) => {}
                 Some(Err(error)) => return Err(error.into()),
@@ -95,20 +97,29 @@ async fn connection(stream: TcpStream, broker: &Broker) -> Result<()> {
     }
 }
 
-fn command(text: &str, broker: &Broker, topics: &mut HashSet<String>) -> Result<String> {
+fn command(text: &str, broker: &Broker, topics: &mut HashSet<String>) -> Result<Vec<String>> {
     let command: Value = serde_json::from_str(text)?;
     let id = &command["id"];
-    let topic = command["topic"].as_str().ok_or("no topic")?;
-    let (event, offset) = match command["type"].as_str() {
-        Some("subscribe") => {
-            topics.insert(topic.to_owned());
-            ("subscribed", broker.offset(topic))
-        }
-        Some("publish") => ("published", broker.publish(topic, &command["data"])),
-        _ => return Err("unknown type".into()),
+    let one = || command["topic"].as_str().ok_or("no topic");
+    let reply = |event: &str, topic: &str, offset: u64| {
+        let topic = Value::from(topic);
+        format!(r#"{{"type":"{event}","id":{id},"topic":{topic},"offset":{offset}}}"#)
     };
-    let topic = Value::from(topic);
-    Ok(format!(r#"{{"type":"{event}","id":{id},"topic":{topic},"offset":{offset}}}"#))
+    match command["type"].as_str() {
+        Some("subscribe") => {
+            let wanted = match command["topics"].as_array() {
+                Some(several) => several.iter().filter_map(Value::as_str).collect(),
+                None => vec![one()?],
+            };
+            topics.extend(wanted.iter().map(|topic| (*topic).to_owned()));
+            Ok(wanted.into_iter().map(|topic| reply("subscribed", topic, broker.offset(topic))).collect())
+        }
+        Some("publish") => {
+            let topic = one()?;
+            Ok(vec![reply("published", topic, broker.publish(topic, &command["data"]))])
+        }
+        _ => Err("unknown type".into()),
+    }
 }
 
 #[allow(clippy::result_large_err, clippy::unnecessary_wraps, reason = "the shape that tungstenite asks for")]

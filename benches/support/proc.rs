@@ -4,7 +4,7 @@ use std::fs;
 use std::ops::Sub;
 use std::time::Duration;
 
-use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
+use rustix::process::{Pid, Resource, Rlimit, getrlimit, setrlimit};
 use rustix::thread::{CpuSet, sched_getaffinity, sched_setaffinity};
 
 use super::Result;
@@ -52,6 +52,12 @@ pub(crate) fn resident(pid: u32) -> Result<u64> {
     let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:"));
     let kib = line.and_then(|line| line.split_ascii_whitespace().next());
     Ok(kib.ok_or("no VmRSS in status")?.parse::<u64>()? * 1024)
+}
+
+/// The processes that a process has started, and that are still there.
+pub(crate) fn children(pid: u32) -> Vec<Pid> {
+    let list = fs::read_to_string(format!("/proc/{pid}/task/{pid}/children")).unwrap_or_default();
+    list.split_ascii_whitespace().filter_map(|pid| Pid::from_raw(pid.parse().ok()?)).collect()
 }
 
 /// TCP segments with data that this machine has sent. On loopback, where segments hold 64 KiB, each write

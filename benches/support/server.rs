@@ -1,11 +1,13 @@
 //! The servers under test, each a process of its own that ends with the value that stands for it.
 
 use std::io::{BufRead, BufReader};
-use std::net::SocketAddr;
+use std::net::{SocketAddr, TcpStream};
 use std::process::{Child, Command, Stdio};
 use std::sync::mpsc;
 use std::thread;
-use std::time::Duration;
+use std::time::{Duration, Instant};
+
+use rustix::process::{Signal, kill_process};
 
 use super::Result;
 use super::proc::{self, Cores};
@@ -46,14 +48,7 @@ impl Server {
         }
         command.envs(settings.iter().copied());
         command.env("FANFARE_LOG", "warn").stdin(Stdio::null()).stdout(Stdio::piped());
-        // A child is born on its parent's processor, so that it counts its threads by it.
-        if let Some(cores) = cores {
-            proc::pin(cores.server)?;
-        }
-        let mut child = command.spawn()?;
-        if let Some(cores) = cores {
-            proc::pin(cores.load)?;
-        }
+        let mut child = spawn(&mut command, cores)?;
         match first_line(&mut child) {
             Ok(address) => Ok(Server { child, address }),
             Err(error) => {
@@ -61,6 +56,24 @@ impl Server {
                 Err(error)
             }
         }
+    }
+
+    /// Starts a server that does not say where it listens, and waits until it does.
+    #[allow(dead_code, reason = "not every bench has servers of others")]
+    pub(crate) fn start_at(address: SocketAddr, mut command: Command, cores: Option<Cores>) -> Result<Server> {
+        command.stdin(Stdio::null()).stdout(Stdio::null());
+        let mut server = Server { child: spawn(&mut command, cores)?, address };
+        let began = Instant::now();
+        while TcpStream::connect(address).is_err() {
+            if let Some(status) = server.child.try_wait()? {
+                return Err(format!("it ended at once, with {status}").into());
+            }
+            if began.elapsed() > PATIENCE {
+                return Err("it never listened".into());
+            }
+            thread::sleep(Duration::from_millis(10));
+        }
+        Ok(server)
     }
 
     pub(crate) fn pid(&self) -> u32 {
@@ -74,14 +87,33 @@ impl Drop for Server {
     }
 }
 
+/// How long a server may take to listen.
+const PATIENCE: Duration = Duration::from_secs(10);
+
+fn spawn(command: &mut Command, cores: Option<Cores>) -> Result<Child> {
+    // A child is born on its parent's processor, so that it counts its threads by it.
+    if let Some(cores) = cores {
+        proc::pin(cores.server)?;
+    }
+    let child = command.spawn();
+    if let Some(cores) = cores {
+        proc::pin(cores.load)?;
+    }
+    child.map_err(|error| format!("{}: {error}", command.get_program().display()).into())
+}
+
 fn end(child: &mut Child) {
-    // Either fails only if the process has ended by itself.
+    // Some servers work in processes of their own, which nobody else would end.
+    let workers = proc::children(child.id());
+    // All of this fails only where a process has ended by itself.
     let _ = child.kill();
     let _ = child.wait();
+    for worker in workers {
+        let _ = kill_process(worker, Signal::KILL);
+    }
 }
 
 fn first_line(child: &mut Child) -> Result<SocketAddr> {
-    const PATIENCE: Duration = Duration::from_secs(10);
     let stdout = child.stdout.take().ok_or("the server has no output")?;
     let (said, heard) = mpsc::channel();
     thread::spawn(move || {
@@ -94,6 +126,7 @@ fn first_line(child: &mut Child) -> Result<SocketAddr> {
         lines.for_each(drop);
     });
     let line = heard.recv_timeout(PATIENCE).map_err(|_| "it never said where it listens")?;
-    let address = line.trim().strip_prefix(SCHEME);
-    Ok(address.ok_or("it listens at no http address")?.parse()?)
+    let address = line.trim().split_once("://");
+    let (_, address) = address.ok_or_else(|| format!("it says no address but {line}"))?;
+    Ok(address.parse()?)
 }

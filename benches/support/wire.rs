@@ -4,6 +4,10 @@
 
 use std::io::{ErrorKind, Read};
 
+use base64::Engine;
+use base64::engine::general_purpose::STANDARD;
+use sha1::{Digest, Sha1};
+
 use super::Result;
 
 pub(crate) const TEXT: u8 = 1;
@@ -114,12 +118,22 @@ pub(crate) fn upgrade(host: &str, deflate: bool) -> String {
     )
 }
 
-/// The answer to a request that [`upgrade`] made: a floor knows its only client.
-pub(crate) fn accepted() -> String {
-    format!(
+/// The answer to a client that is trusted to have asked for the right thing.
+///
+/// # Errors
+///
+/// When it has sent no key.
+pub(crate) fn accepted(head: &[u8]) -> Result<String> {
+    const NAME: &[u8] = b"Sec-WebSocket-Key: ";
+    let at = find(head, NAME).ok_or("an upgrade without a key")? + NAME.len();
+    let key = head[at..].split(|byte| *byte == b'\r').next().unwrap_or_default();
+    // RFC 6455, 4.2.2: the key and this, hashed.
+    let digest = Sha1::new().chain_update(key).chain_update("258EAFA5-E914-47DA-95CA-C5AB0DC85B11").finalize();
+    Ok(format!(
         "HTTP/1.1 101 Switching Protocols\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n\
-         Sec-WebSocket-Accept: {ACCEPT}\r\nSec-WebSocket-Protocol: fanfare.v1.json\r\n\r\n"
-    )
+         Sec-WebSocket-Accept: {}\r\nSec-WebSocket-Protocol: fanfare.v1.json\r\n\r\n",
+        STANDARD.encode(digest)
+    ))
 }
 
 /// Bytes of the HTTP head at the start of `bytes`, once it is complete.

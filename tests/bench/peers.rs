@@ -1,5 +1,5 @@
-//! Servers that nobody here wrote, each a process of its own on a free port: mosquitto, nats-server, `socket.io`
-//! and `ws` from npm, and HAProxy with TLS in front of the real one.
+//! Servers that nobody here wrote, each a process of its own on a free port: mosquitto, nats-server, nginx with
+//! nchan, `socket.io` and `ws` from npm, and HAProxy with TLS in front of the real one.
 //!
 //! Where one is missing the test fails: `scripts/setup` installs them.
 
@@ -47,6 +47,21 @@ pub(crate) fn nats_server() -> Peer {
         let config = format!("listen: \"127.0.0.1:-1\"\nwebsocket {{ listen: \"127.0.0.1:{port}\", no_tls: true }}\n");
         fs::write(path, config).expect("a temporary file");
         command("nats-server", &["-c", text(path)])
+    })
+}
+
+/// nginx with nchan, as it is measured.
+pub(crate) fn nchan() -> Peer {
+    on_a_free_port("nchan", |port, path| {
+        let template = Path::new(env!("CARGO_MANIFEST_DIR")).join("benches/peers/nginx.conf");
+        let mut config = fs::read_to_string(template).expect("it is there");
+        let directory = env!("CARGO_TARGET_TMPDIR");
+        for (name, value) in [("@PORT@", port.to_string().as_str()), ("@DIRECTORY@", directory), ("@DEFLATE@", "on")] {
+            config = config.replace(name, value);
+        }
+        // One process, which ends as the others do.
+        fs::write(path, config + "\nmaster_process off;\n").expect("a temporary file");
+        command("nginx", &["-e", "stderr", "-c", text(path)])
     })
 }
 

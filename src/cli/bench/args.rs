@@ -56,6 +56,9 @@ pub(in crate::cli) struct BenchArguments {
     /// Messages of a publisher that may be on their way, at full speed
     #[arg(long, value_name = "N", default_value_t = 64, value_parser = count, help_heading = LOAD)]
     pub(super) window: u64,
+    /// At full speed, wait for the first subscriber of a topic, even where the server answers publishes
+    #[arg(long, requires = "full_speed", help_heading = LOAD)]
+    pub(super) await_delivery: bool,
     /// How long to measure
     #[arg(long, short, value_name = "TIME", default_value = "10s", value_parser = duration, help_heading = LOAD)]
     pub(super) duration: Duration,
@@ -72,6 +75,9 @@ pub(in crate::cli) struct BenchArguments {
     /// How long a connection may take to become ready
     #[arg(long, value_name = "TIME", default_value = "10s", value_parser = duration, help_heading = CONNECTIONS)]
     pub(super) connect_timeout: Duration,
+    /// How long to leave everybody alone before publishing: memory is looked at then
+    #[arg(long, value_name = "TIME", default_value = "0s", value_parser = duration, help_heading = CONNECTIONS)]
+    pub(super) settle: Duration,
     /// Subscribers a second that leave and return
     #[arg(long, value_name = "N", default_value = "0", value_parser = number, help_heading = CONNECTIONS)]
     pub(super) churn: f64,
@@ -105,6 +111,9 @@ pub(in crate::cli) struct BenchArguments {
     /// Threads; without it, one, or half of the processors if those are more than two
     #[arg(long, value_name = "N", value_parser = count, help_heading = CONNECTIONS)]
     pub(super) threads: Option<u64>,
+    /// Look for events without ever waiting for them: each thread takes a processor of its own
+    #[arg(long, help_heading = CONNECTIONS)]
+    pub(super) spin: bool,
 
     /// Limits to keep, such as p99<20ms,lost=0: the exit status says whether they held
     #[arg(long, value_name = "LIMITS", value_delimiter = ',', help_heading = RESULTS)]

@@ -1,5 +1,6 @@
 //! One connection: from the first packet over handshake and subscription to the last message.
 
+use std::borrow::Cow;
 use std::io::{ErrorKind, Read, Write};
 use std::net::Shutdown;
 
@@ -198,9 +199,13 @@ impl Conn {
             if !connected {
                 return Ok(());
             }
-            self.state = State::Upgrading;
             let plan = ctx.plan.clone();
-            self.request(&plan).write(&mut self.out.bytes);
+            if self.speaks_http(&plan) {
+                self.state = State::Greeting;
+                return self.ready(&[], ctx);
+            }
+            self.state = State::Upgrading;
+            self.request(&plan, &self.path(&plan)).write(&mut self.out.bytes);
         }
         self.flush()
     }
@@ -292,9 +297,13 @@ impl Conn {
     /// Takes what is complete of `input`, and returns how much that is.
     fn take(&mut self, input: &[u8], ended: bool, ctx: &mut Context, inflater: &mut Inflater) -> Result<usize, Over> {
         let plan = ctx.plan.clone();
+        if self.speaks_http(&plan) {
+            self.said(input, ctx)?;
+            return Ok(input.len());
+        }
         let mut used = 0;
         if self.state == State::Upgrading {
-            let Some(agreed) = self.request(&plan).answer(input, ended)? else {
+            let Some(agreed) = self.request(&plan, &self.path(&plan)).answer(input, ended)? else {
                 return Ok(0);
             };
             used = agreed.bytes;
@@ -522,10 +531,26 @@ impl Conn {
         Client { encoding: self.encoding, token: plan.token(self.number), name }
     }
 
-    fn request<'a>(&self, plan: &'a Plan) -> Request<'a> {
+    /// Whether there is no WebSocket: what comes is a stream, and what goes is no frame.
+    fn speaks_http(&self, plan: &Plan) -> bool {
+        plan.dialect.publishes_by_http() && !self.is_subscriber()
+    }
+
+    /// What it asks for.
+    fn path<'a>(&self, plan: &'a Plan) -> Cow<'a, str> {
+        let of_topic = match &self.role {
+            Role::Subscriber(subscriber) => {
+                subscriber.wanted(plan).next().and_then(|wanted| plan.dialect.path_of(wanted.topic))
+            }
+            Role::Publisher(_) => None,
+        };
+        of_topic.map_or(Cow::Borrowed(plan.path.as_str()), Cow::Owned)
+    }
+
+    fn request<'a>(&self, plan: &'a Plan, path: &'a str) -> Request<'a> {
         Request {
             host: &plan.host,
-            path: &plan.path,
+            path,
             subprotocol: plan.dialect.subprotocol(self.encoding),
             token: plan.token(self.number).filter(|_| plan.dialect.token_in_header()),
             compression: plan.compression && self.is_subscriber(),

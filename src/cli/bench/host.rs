@@ -8,18 +8,18 @@ use std::path::Path;
 
 use serde::Serialize;
 
-/// A process on this machine.
+/// A process on this machine, with those that it has started: some servers work in their children.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Process(u32);
 
-/// What a process has used so far, and holds.
+/// What processes have used so far, and hold.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Serialize)]
 pub(super) struct Usage {
     /// Seconds of processor time since it began. The sum is exact but for its unit of 10 ms; how it is split is
     /// the kernel's estimate.
     pub(super) user: f64,
     pub(super) system: f64,
-    /// Bytes of resident memory.
+    /// Bytes of resident memory. What several of them share counts for each.
     pub(super) resident: u64,
 }
 
@@ -64,10 +64,39 @@ impl Process {
     }
 
     pub(super) fn usage(self) -> Option<Usage> {
-        let stat = fs::read_to_string(format!("/proc/{}/stat", self.0)).ok()?;
-        let status = fs::read_to_string(format!("/proc/{}/status", self.0)).ok()?;
-        Some(Usage { resident: resident(&status)?, ..times(&stat)? })
+        /// More than anybody starts.
+        const PROCESSES_MAX: usize = 1024;
+        let mut usage = usage_of(self.0)?;
+        let mut left = children(self.0);
+        for _ in 0..PROCESSES_MAX {
+            let Some(pid) = left.pop() else {
+                break;
+            };
+            left.extend(children(pid));
+            // One that has ended meanwhile uses nothing any more.
+            if let Some(of_child) = usage_of(pid) {
+                usage.user += of_child.user;
+                usage.system += of_child.system;
+                usage.resident += of_child.resident;
+            }
+        }
+        Some(usage)
     }
+}
+
+fn usage_of(pid: u32) -> Option<Usage> {
+    let stat = fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
+    let status = fs::read_to_string(format!("/proc/{pid}/status")).ok()?;
+    Some(Usage { resident: resident(&status)?, ..times(&stat)? })
+}
+
+/// Those that any of its threads has started, and that are still there.
+fn children(pid: u32) -> Vec<u32> {
+    let Ok(threads) = fs::read_dir(format!("/proc/{pid}/task")) else {
+        return Vec::new();
+    };
+    let lists = threads.flatten().filter_map(|thread| fs::read_to_string(thread.path().join("children")).ok());
+    lists.flat_map(|list| list.split_ascii_whitespace().flat_map(str::parse).collect::<Vec<u32>>()).collect()
 }
 
 /// Whether the address is this machine's.
@@ -132,7 +161,7 @@ pub(super) fn machine() -> String {
 
 #[cfg(test)]
 mod tests {
-    use super::{Process, Usage, listeners, resident, times};
+    use super::{Process, Usage, children, listeners, resident, times};
 
     const TABLE: &str =
         "  sl  local_address rem_address   st tx_queue rx_queue tr tm->when retrnsmt   uid  timeout inode
@@ -163,5 +192,26 @@ mod tests {
         let usage = Process::me().usage().expect("it is there");
         assert!(usage.resident > 0);
         assert!(Process::of(u32::MAX).is_none());
+    }
+
+    #[test]
+    #[cfg(target_os = "linux")]
+    fn children_are_found_and_count() {
+        let mut shell = std::process::Command::new("sh");
+        // It says something once its child runs.
+        shell.args(["-c", "sleep 60 & echo; wait"]).stdout(std::process::Stdio::piped());
+        let mut shell = shell.spawn().expect("there is a shell");
+        let mut said = [0];
+        let mut out = shell.stdout.take().expect("piped");
+        std::io::Read::read_exact(&mut out, &mut said).expect("it says so");
+        let (mine, grandchildren) = (children(std::process::id()), children(shell.id()));
+        let both = Process(shell.id()).usage().expect("it runs").resident;
+        let [alone, asleep] = [shell.id(), grandchildren[0]].map(|pid| super::usage_of(pid).expect("it runs").resident);
+        for pid in &grandchildren {
+            let _ = std::process::Command::new("kill").arg(pid.to_string()).status();
+        }
+        shell.wait().expect("it ends");
+        assert!(mine.contains(&shell.id()) && grandchildren.len() == 1);
+        assert_eq!(both, alone + asleep);
     }
 }

@@ -50,7 +50,7 @@ pub(super) struct ServerUsage {
     /// Seconds of processor time in the measured time.
     pub(super) user: f64,
     pub(super) system: f64,
-    /// Resident bytes before anybody connected, once everybody had joined, and at most.
+    /// Resident bytes before anybody connected, once everybody had joined and settled, and at most.
     pub(super) resident_before: u64,
     pub(super) resident_joined: u64,
     pub(super) resident_max: u64,
@@ -178,6 +178,7 @@ struct Watched {
     joined: Usage,
     last: Usage,
     resident_max: u64,
+    join_cpu: f64,
 }
 
 /// What all threads have counted, when last looked at.
@@ -215,8 +216,15 @@ impl Run {
             threads_cpu: 0.0,
         };
         let began = Instant::now();
-        let joined = self.join().await;
+        let mut joined = self.join().await;
         measured.join = began.elapsed();
+        if let Some(server) = &mut self.server {
+            server.look();
+            server.join_cpu = server.last.cpu() - server.first.cpu();
+        }
+        if joined.is_ok() {
+            joined = self.settle().await;
+        }
         measured.joined = self.now.live;
         measured.live = self.now.live;
         if let Some(server) = &mut self.server {
@@ -272,6 +280,17 @@ impl Run {
                 return Err(End::Failed(format!("{live} of {wanted} connections are ready: {why}")));
             }
         }
+    }
+
+    /// Leaves everybody alone for a while.
+    async fn settle(&mut self) -> Result<(), End> {
+        let until = Instant::now() + self.plan.settle;
+        let mut tick = ticks(TICK);
+        while Instant::now() < until {
+            self.next(&mut tick, "settling").await?;
+            self.check_alive(Instant::now())?;
+        }
+        Ok(())
     }
 
     async fn warm_up(&mut self) -> Result<(), End> {
@@ -342,7 +361,7 @@ impl Run {
                 resident_before: watched.first.resident,
                 resident_joined: watched.joined.resident,
                 resident_max: watched.resident_max,
-                join_cpu: watched.joined.cpu() - watched.first.cpu(),
+                join_cpu: watched.join_cpu,
             });
         }
     }
@@ -475,7 +494,7 @@ struct Before {
 impl Watched {
     fn new(process: Process) -> Option<Watched> {
         let first = process.usage()?;
-        Some(Watched { process, first, joined: first, last: first, resident_max: first.resident })
+        Some(Watched { process, first, joined: first, last: first, resident_max: first.resident, join_cpu: 0.0 })
     }
 
     /// Looks again; a process that is gone keeps what it had.

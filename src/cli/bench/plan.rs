@@ -51,14 +51,19 @@ pub(super) struct Plan {
     pub(super) messages: Option<u64>,
     pub(super) connect_rate: Option<f64>,
     pub(super) connect_timeout: Duration,
+    pub(super) settle: Duration,
     pub(super) churn: f64,
     pub(super) storm: Option<Storm>,
     pub(super) recover: bool,
     pub(super) slow: usize,
     pub(super) slow_rate: usize,
-    /// The first subscriber of each topic, where nothing but what they receive tells how fast to publish.
+    /// Whether at full speed what subscribers receive tells how fast to publish, and not what the server answers.
+    pub(super) await_delivery: bool,
+    /// The first subscriber of each topic, where it does.
     pub(super) witnesses: HashSet<usize>,
     pub(super) threads: usize,
+    /// Whether they never wait for events.
+    pub(super) spin: bool,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -112,13 +117,15 @@ pub(super) enum PlanError {
     Format(&'static str),
     #[error("{0} has no topics: it takes one topic and one subscription")]
     Topics(&'static str),
+    #[error("an nchan subscriber follows one topic: its URL is the topic's")]
+    Channels,
     #[error("only fanfare can recover")]
     Recover,
     #[error("what followed a pattern cannot recover: patterns have no positions")]
     RecoverPattern,
     #[error("Pusher needs the app's secret, as --token, to publish")]
     Secret,
-    #[error("at full speed {0} needs a subscriber of every topic: it does not answer publishes")]
+    #[error("at full speed {0} needs a subscriber of every topic here: publishers wait for deliveries")]
     Unwatched(&'static str),
 }
 
@@ -160,7 +167,13 @@ impl Plan {
         let place = Place::parse(&arguments.server.url, if spoken == Spoken::Fanfare { "/ws" } else { "/" })?;
         let key = place.path.split('?').next().and_then(|path| path.rsplit('/').next()).unwrap_or_default();
         let token = arguments.server.token.clone().filter(|token| !token.is_empty());
-        let setup = Setup { recover: arguments.recover, secret: token.clone(), key: key.to_owned() };
+        let setup = Setup {
+            recover: arguments.recover,
+            secret: token.clone(),
+            key: key.to_owned(),
+            host: place.authority.clone(),
+            base: place.path.trim_end_matches('/').to_owned(),
+        };
         let dialect = spoken.dialect(&setup);
         let prefix = &arguments.prefix;
         check_prefix(prefix)?;
@@ -177,8 +190,9 @@ impl Plan {
         } else {
             Pace::Rate(arguments.rate)
         };
+        let await_delivery = arguments.await_delivery || !dialect.answers_publishes();
         let witnesses = match pace {
-            Pace::Full { .. } if publishers > 0 && !dialect.answers_publishes() => {
+            Pace::Full { .. } if publishers > 0 && await_delivery => {
                 witnesses(layout, subscribers).ok_or(PlanError::Unwatched(name))?
             }
             _ => HashSet::new(),
@@ -208,6 +222,7 @@ impl Plan {
             messages: arguments.messages.map(|_| messages),
             connect_rate: arguments.connect_rate.filter(|rate| *rate > 0.0),
             connect_timeout: arguments.connect_timeout,
+            settle: arguments.settle,
             churn: arguments.churn,
             storm: arguments.storm_every.filter(|every| !every.is_zero()).map(|every| Storm {
                 every,
@@ -217,8 +232,10 @@ impl Plan {
             recover: arguments.recover,
             slow,
             slow_rate: arguments.slow_rate,
+            await_delivery,
             witnesses,
             threads: threads(arguments, subscribers + publishers)?,
+            spin: arguments.spin,
             dialect,
         })
     }
@@ -281,6 +298,9 @@ fn check_dialect(arguments: &BenchArguments, topics: usize) -> Result<(), PlanEr
     }
     if spoken == Spoken::Raw && topics > 1 {
         return Err(PlanError::Topics(name));
+    }
+    if spoken == Spoken::Nchan && arguments.follow > 1 {
+        return Err(PlanError::Channels);
     }
     if arguments.recover && spoken != Spoken::Fanfare {
         return Err(PlanError::Recover);
@@ -446,6 +466,8 @@ mod tests {
             ("--dialect mqtt --format msgpack", "mqtt has no MessagePack"),
             ("--dialect nats --publish-format msgpack", "nats has no MessagePack"),
             ("--dialect raw --topics 2", "raw has no topics"),
+            ("--dialect nchan --topics 2 --follow 2", "an nchan subscriber follows one topic"),
+            ("--dialect nchan --topics 2 --pattern", "nchan has no patterns"),
             ("--dialect raw --full-speed -s 0", "at full speed raw needs a subscriber"),
             ("--dialect nats --recover", "only fanfare can recover"),
             ("--recover --pattern", "patterns have no positions"),

@@ -45,7 +45,7 @@ impl Publisher {
 
     /// Whether the window has room for another message, at full speed.
     pub(super) fn has_room(&self, window: u32, plan: &Plan, shared: &Shared) -> bool {
-        if plan.dialect.answers_publishes() {
+        if !plan.await_delivery {
             return self.unanswered.len() < window as usize;
         }
         let outstanding: u32 =

@@ -126,10 +126,11 @@ pub(super) struct Server {
 #[derive(Debug, Serialize)]
 pub(super) struct Generator {
     pub(super) threads: usize,
-    /// Processor time of its threads.
+    /// Processor time of its threads, without what they spent looking for events in vain.
     pub(super) cpu_seconds: f64,
     pub(super) cpu_per_delivery: Option<f64>,
-    /// The share of that in user space: what is not the kernel's, by the kernel's estimate.
+    /// The share of that in user space: what is not the kernel's, by the kernel's estimate. Not known of threads
+    /// that spin.
     pub(super) user_per_delivery: Option<f64>,
     /// How busy its busiest thread was, 0 to 1.
     pub(super) busiest: f64,
@@ -184,7 +185,7 @@ impl Report {
             threads: plan.threads,
             cpu_seconds: measured.threads_cpu,
             cpu_per_delivery: each(measured.threads_cpu),
-            user_per_delivery: measured.own.filter(|own| own.cpu() > 0.0).and_then(|own| {
+            user_per_delivery: measured.own.filter(|own| own.cpu() > 0.0 && !plan.spin).and_then(|own| {
                 // How the process' time is split is known, and its threads are nearly all of it.
                 each(measured.threads_cpu * own.user / own.cpu())
             }),

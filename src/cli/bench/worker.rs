@@ -70,6 +70,8 @@ pub(super) struct Worker {
     /// Up to when slow readers have been given their share.
     fed_at: u64,
     behind: Option<usize>,
+    /// Processor time spent on turns in which nothing happened, if it never waits.
+    idle: u64,
 }
 
 /// Connections on their way at any time, fewer than any server's accept queue holds.
@@ -127,13 +129,16 @@ impl Worker {
             shown_at: 0,
             fed_at: 0,
             behind: None,
+            idle: 0,
         })
     }
 
     /// Goes on until all leave.
     pub(super) fn run(mut self) -> io::Result<()> {
         let mut events = Events::with_capacity(1024);
+        let spin = self.ctx.plan.spin;
         loop {
+            let turn = if spin { Some((cpu_time(), self.ctx.counts.published)) } else { None };
             self.ctx.now = self.ctx.shared.now();
             let phase = self.ctx.shared.phase();
             if phase == Phase::Leave {
@@ -147,7 +152,7 @@ impl Worker {
             if self.ctx.now >= self.chores_at {
                 self.chores(phase);
             }
-            if !self.unread.is_empty() {
+            if spin || !self.unread.is_empty() {
                 sleep = Duration::ZERO;
             }
             match self.poll.poll(&mut events, Some(sleep)) {
@@ -167,6 +172,13 @@ impl Worker {
                     }
                     continue;
                 };
+            }
+            if let Some((began, published)) = turn
+                && events.is_empty()
+                && self.unread.is_empty()
+                && published == self.ctx.counts.published
+            {
+                self.idle += cpu_time() - began;
             }
             for at in std::mem::take(&mut self.unread) {
                 self.read(at);
@@ -287,7 +299,7 @@ impl Worker {
         }
         self.flush_publishers();
         match left {
-            Some(left) if left < CHORES => self.timer.wake_after(left),
+            Some(left) if left < CHORES && !self.ctx.plan.spin => self.timer.wake_after(left),
             _ => Ok(CHORES),
         }
     }
@@ -296,7 +308,7 @@ impl Worker {
         let plan = self.ctx.plan.clone();
         let shared = self.ctx.shared.clone();
         let publishers = plan.layout.publishers as u64;
-        if !plan.dialect.answers_publishes() {
+        if plan.await_delivery {
             shared.wait_for(self.thread);
         }
         for at in &self.publishers {
@@ -481,7 +493,7 @@ impl Worker {
         tally.behind = self.behind;
         let live = |at: &&usize| self.conns[**at].state == State::Live;
         tally.publishers = self.publishers.iter().filter(live).count();
-        tally.cpu = cpu_time();
+        tally.cpu = cpu_time() - self.idle;
     }
 
     /// The last words: what never came.

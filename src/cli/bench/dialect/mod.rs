@@ -7,6 +7,7 @@ mod fanfare;
 mod json;
 mod mqtt;
 mod nats;
+mod nchan;
 mod pack;
 mod pusher;
 mod raw;
@@ -39,6 +40,8 @@ pub(in crate::cli) enum Spoken {
     Pusher,
     /// Socket.IO 5 over a WebSocket of Engine.IO 4
     Socketio,
+    /// nchan: a WebSocket below /sub/ for each subscriber, POST requests below /pub/
+    Nchan,
     /// Each frame is a message, and goes to everybody
     Raw,
 }
@@ -51,6 +54,7 @@ impl Spoken {
             Spoken::Nats => "nats",
             Spoken::Pusher => "pusher",
             Spoken::Socketio => "socketio",
+            Spoken::Nchan => "nchan",
             Spoken::Raw => "raw",
         }
     }
@@ -62,6 +66,7 @@ impl Spoken {
             Spoken::Nats => Box::new(nats::Nats),
             Spoken::Pusher => Box::new(pusher::Pusher { secret: setup.secret.clone(), key: setup.key.clone() }),
             Spoken::Socketio => Box::new(socketio::SocketIo),
+            Spoken::Nchan => Box::new(nchan::Nchan::new(setup)),
             Spoken::Raw => Box::new(raw::Raw),
         }
     }
@@ -76,12 +81,25 @@ pub(super) struct Setup {
     pub(super) secret: Option<String>,
     /// The app's key: the last segment of the path, in Pusher.
     pub(super) key: String,
+    /// Where requests go, and what their paths begin with, without a slash at the end.
+    pub(super) host: String,
+    pub(super) base: String,
 }
 
 pub(super) trait Dialect: Send + Sync + fmt::Debug {
     /// What is asked for, given the path and query that the user wrote.
     fn path(&self, written: &str) -> String {
         written.to_owned()
+    }
+
+    /// What a subscriber of `topic` asks for, where each topic has a path of its own.
+    fn path_of(&self, _topic: &str) -> Option<String> {
+        None
+    }
+
+    /// Whether publishers speak HTTP, each on one connection, and have no WebSocket.
+    fn publishes_by_http(&self) -> bool {
+        false
     }
 
     /// The WebSocket subprotocol to ask for.

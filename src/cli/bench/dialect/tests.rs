@@ -11,7 +11,8 @@ use super::{Client, Dialect, Heard, Publish, Setup, Since, Spoken, Standing, Wan
 const CLIENT: Client<'static> = Client { encoding: Encoding::Json, token: Some("user:secret"), name: "me" };
 
 fn dialect(spoken: Spoken) -> Box<dyn Dialect> {
-    spoken.dialect(&Setup { recover: true, secret: Some("secret".to_owned()), key: "key".to_owned() })
+    let secret = Some("secret".to_owned());
+    spoken.dialect(&Setup { recover: true, secret, key: "key".to_owned(), ..Setup::default() })
 }
 
 /// The payloads of the frames that a client wrote.
@@ -283,4 +284,28 @@ fn raw_frames_are_messages() {
     assert_eq!(publishing(Spoken::Raw, "", b"data"), [b"data".to_vec()]);
     assert_eq!(hear(Spoken::Raw, b"data"), Heard::Message { topic: None, offset: None, data: b"data" });
     assert_eq!(subscribing(Spoken::Raw, &["a.0"], &[]), (0, Vec::new()));
+}
+
+#[test]
+fn nchan_is_posted_to_and_answers_in_order() {
+    let setup = Setup { host: "localhost:80".to_owned(), base: "/a".to_owned(), ..Setup::default() };
+    let nchan = Spoken::Nchan.dialect(&setup);
+    let mut out = Outbox::default();
+    let publish = Publish { encoding: Encoding::Json, topic: "bench.3", id: 7 };
+    nchan.publish(&publish, &mut |out| out.extend_from_slice(b"[1]"), &mut out);
+    let request = "POST /a/pub/bench.3 HTTP/1.1\r\nHost: localhost:80\r\nContent-Length: 3\r\n\r\n[1]";
+    assert_eq!(String::from_utf8_lossy(&out.bytes), request);
+    assert_eq!(nchan.path_of("bench.3").as_deref(), Some("/a/sub/bench.3"));
+
+    let taken = |status: &str| format!("HTTP/1.1 {status}\r\nServer: nginx\r\ncontent-length:  2\r\n\r\nok");
+    check_stream(Spoken::Nchan, taken("201 Created").as_bytes(), &Heard::Published);
+    check_stream(Spoken::Nchan, taken("202 Accepted").as_bytes(), &Heard::Published);
+    let refused = Heard::Unpublished("403 Forbidden".to_owned());
+    check_stream(Spoken::Nchan, taken("403 Forbidden").as_bytes(), &refused);
+    let data = br#"{"a":1}"#;
+    assert_eq!(hear(Spoken::Nchan, data), Heard::Message { topic: None, offset: None, data });
+    let endless = [b"HTTP/1.1 201 ".to_vec(), vec![b'x'; 20_000]].concat();
+    for wrong in [&endless[..], b"HTTP/1.1 201 Created\r\n\r\n", b"HTTP/1.1 201 Created\r\nContent-Length: x\r\n\r\n"] {
+        assert!(dialect(Spoken::Nchan).hear(Encoding::Json, wrong).is_err());
+    }
 }

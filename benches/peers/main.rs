@@ -1,0 +1,148 @@
+//! What a delivery costs: fanfare beside other brokers, beside what people write themselves, and beside the floor.
+//!
+//! `cargo bench --bench peers` starts each server in a process of its own on one core and loads it from another with
+//! `fanfare bench`, which speaks the protocol of each. Servers take turns in every scenario, so that whatever else the
+//! machine does meets all of them alike. Every message that arrives is checked. It prints medians, and ends
+//! with status 1 if a run failed, or fanfare lost anything.
+//!
+//! `scripts/peers` installs the others' servers, and then runs this with `--write`. Options, after `--`: `--quick` (a
+//! smoke run of seconds: small, unpinned, of what needs no installation but npm's), `--write` (puts tables and
+//! charts into `docs`), `--only a,b` (servers), `--scenarios a,b`, `--rounds N`, `--list` (the names of both).
+
+#![allow(clippy::print_stdout, clippy::print_stderr, reason = "a command: its output is its purpose")]
+
+mod broadcast;
+mod chart;
+#[path = "../fanout/floor.rs"]
+mod floor;
+#[path = "../fanout/naive.rs"]
+mod naive;
+mod peer;
+mod record;
+mod report;
+mod run;
+mod scenario;
+#[path = "../support/mod.rs"]
+#[allow(dead_code, reason = "it has a load generator of its own, for fanfare alone")]
+mod support;
+
+use std::process::ExitCode;
+
+use peer::Peer;
+use record::Record;
+use scenario::Scenario;
+use support::{Result, page, proc};
+
+fn main() -> ExitCode {
+    let args: Vec<String> = std::env::args().skip(1).collect();
+    let ended = match args.first().map(String::as_str) {
+        Some("--serve-naive") => naive::serve(),
+        Some("--serve-floor") => floor::serve(),
+        Some("--serve-broadcast") => broadcast::serve(),
+        _ => Options::parse(&args).and_then(|options| compare(&options)),
+    };
+    match ended {
+        Ok(true) => ExitCode::SUCCESS,
+        Ok(false) => ExitCode::FAILURE,
+        Err(error) => {
+            eprintln!("peers: {error}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+struct Options {
+    quick: bool,
+    write: bool,
+    list: bool,
+    rounds: usize,
+    peers: Vec<Peer>,
+    scenarios: Vec<Scenario>,
+}
+
+const ROUNDS: usize = 3;
+const ROUNDS_MAX: usize = 9;
+
+impl Options {
+    fn parse(args: &[String]) -> Result<Options> {
+        // `cargo bench` says `--bench`; without it this is `cargo test`, which wants a moment's proof.
+        let mut quick = !args.iter().any(|arg| arg == "--bench");
+        let (mut write, mut list) = (false, false);
+        let (mut rounds, mut only, mut wanted) = (None, None, None);
+        let mut args = args.iter();
+        while let Some(arg) = args.next() {
+            match arg.as_str() {
+                "--bench" => {}
+                "--quick" => quick = true,
+                "--write" => write = true,
+                "--list" => list = true,
+                "--rounds" => {
+                    let count: usize = args.next().ok_or("--rounds wants a number")?.parse()?;
+                    rounds = Some(count.clamp(1, ROUNDS_MAX));
+                }
+                "--only" => only = Some(args.next().ok_or("--only wants names")?),
+                "--scenarios" => wanted = Some(args.next().ok_or("--scenarios wants names")?),
+                other => return Err(format!("unknown option {other}").into()),
+            }
+        }
+        if write && (quick || only.is_some() || wanted.is_some()) {
+            return Err("only a whole run has a place in docs/benchmarks.md".into());
+        }
+        let peers = match only {
+            Some(names) => names.split(',').map(Peer::parse).collect::<Result<Vec<Peer>>>()?,
+            None if quick => Peer::ALL.into_iter().filter(|peer| peer.is_quick()).collect(),
+            None => Peer::ALL.to_vec(),
+        };
+        let mut scenarios = if quick { scenario::quick() } else { scenario::full() };
+        if let Some(names) = wanted {
+            let names: Vec<&str> = names.split(',').collect();
+            if let Some(unknown) = names.iter().find(|name| scenarios.iter().all(|known| known.key != **name)) {
+                return Err(format!("unknown scenario {unknown}").into());
+            }
+            scenarios.retain(|scenario| names.contains(&scenario.key));
+        }
+        Ok(Options { quick, write, list, rounds: rounds.unwrap_or(if quick { 1 } else { ROUNDS }), peers, scenarios })
+    }
+}
+
+/// Runs every scenario with every server in every round, and says whether all went through.
+fn compare(options: &Options) -> Result<bool> {
+    if options.list {
+        let peers: Vec<&str> = options.peers.iter().map(|peer| peer.option()).collect();
+        let scenarios: Vec<&str> = options.scenarios.iter().map(|scenario| scenario.key).collect();
+        println!("servers: {}\nscenarios: {}", peers.join(" "), scenarios.join(" "));
+        return Ok(true);
+    }
+    proc::raise_descriptors();
+    let cores = if options.quick { None } else { proc::cores() };
+    let mut record = Record::default();
+    for round in 0..options.rounds {
+        for scenario in &options.scenarios {
+            for turn in 0..options.peers.len() {
+                // Nobody always runs first, or always after the same one.
+                let peer = options.peers[(turn + round) % options.peers.len()];
+                if peer.cannot(scenario).is_some() {
+                    continue;
+                }
+                let sample = run::run(peer, scenario, cores);
+                let sample = sample.map_err(|error| format!("{}, {}: {error}", peer.name(), scenario.key))?;
+                eprintln!("round {} of {}: {}", round + 1, options.rounds, sample.line(peer, scenario));
+                record.add(peer, scenario, sample);
+            }
+        }
+    }
+    let text = report::text(&record, options.peers.as_slice(), &options.scenarios, cores.is_some());
+    println!("{text}");
+    if options.quick {
+        println!("A smoke run: nothing is pinned, nothing is judged but that every message arrived.");
+    }
+    if options.write {
+        chart::write(&record, &options.peers, &options.scenarios)?;
+        page::write("peers", &text)?;
+    }
+    let failures = record.failures(&options.peers, &options.scenarios);
+    for failure in &failures {
+        println!("{failure}");
+    }
+    Ok(failures.is_empty())
+}
