@@ -116,7 +116,7 @@ export class Connections {
 
   #row() {
     const name = element('span', { class: 'name' });
-    const own = element('span', { class: 'tag' }, 'this page');
+    const own = element('span', { class: 'tag', title: 'This page’s own connection' }, 'you');
     const who = element('span', { class: 'who' });
     const cells = Object.fromEntries(['subject', 'address', 'since', 'subscriptions', 'backlog', 'gaps'].map((key) => [key, element('td', { class: key })]));
     const end = element('button', { type: 'button', class: 'button small', 'data-own': '' }, 'Disconnect');

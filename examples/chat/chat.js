@@ -150,7 +150,7 @@ function bubble({ from, name, text, atMs }) {
   const made = element('li', `said${isFirst ? ' first' : ''}${from === me.id ? ' own' : ''}`);
   made.style.setProperty('--hue', hue(from));
   const words = element('div', 'bubble', text);
-  words.append(element('time', '', new Date(atMs).toLocaleTimeString([], { hour: '2-digit', minute: '2-digit' })));
+  words.append(element('time', '', new Date(atMs).toLocaleTimeString([], { hour: 'numeric', minute: '2-digit' })));
   made.append(element('span', 'who', name), badge(from, name), words);
   return made;
 }

@@ -155,7 +155,7 @@ describe.skipIf(binary === undefined)('in Chromium', () => {
     await expect.poll(followed).toBe(2);
     const crash = await third.context().newCDPSession(third);
     crash.send('Page.crash').catch(() => {});
-    await expect.poll(followed, { timeout: 5000 }).toBe(1);
+    await expect.poll(followed).toBe(1);
     await caughtUp(first, await publisher.publish('a', 2));
     expect(await figure('fanfare_connections')).toBe(2);
   }, 60_000);

@@ -136,6 +136,12 @@ describe('returning', () => {
     expect(server.connections.length).toBeLessThan(8);
   });
 
+  test('one that asked for too much does not return soon', async () => {
+    const { server, client } = await connected();
+    server.goodbye(4429, 'too many commands');
+    expect(client.state).toMatchObject({ status: 'waiting', delayMs: 4500 });
+  });
+
   test('a connection that lasted makes earlier failures forgotten', async () => {
     const { server, client } = await connected();
     const delays: number[] = [];

@@ -16,7 +16,7 @@ const connected = async (options = {}) => {
 
 describe('answers', () => {
   test('one that comes late is one', async () => {
-    const { server, client } = await connected();
+    const { server, client } = await connected({ pendingMax: 1 });
     server.deaf = true;
     const published = client.publish('a', 1);
     await pass(20_000);
@@ -27,6 +27,10 @@ describe('answers', () => {
     // And once more, which is one too many.
     server.last.say({ type: 'published', id, topic: 'a', epoch: 'e1', offset: 8 });
     expect(client.state.status).toBe('connected');
+    // Which makes no more room than the first one did.
+    const next = client.publish('a', 2);
+    await expect(client.publish('a', 3)).rejects.toMatchObject({ code: 'queue_full' });
+    await next;
   });
 
   test('one that never comes keeps its place in the queue, which has a bound', async () => {

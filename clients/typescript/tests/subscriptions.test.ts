@@ -325,6 +325,18 @@ describe('recovery', () => {
     expect(heard).toEqual(['a:1=1', 'gap a 1-1 epoch', 'a:2="newer"']);
   });
 
+  test('a numbering that begins anew under a follower is the one that it goes on with', async () => {
+    const { server, heard } = await followed();
+    server.publish('a', 2);
+    server.topics.clear();
+    server.publish('a', 'new');
+    server.cut();
+    server.publish('a', 'newer');
+    await pass(1000);
+    expect(server.last.commands[0]).toMatchObject({ since: { epoch: 'e2', offset: 1 } });
+    expect(heard).toEqual(['a:1=1', 'a:2=2', 'a:1="new"', 'a:2="newer"']);
+  });
+
   test('a server that knows less is a gap without bounds', async () => {
     const { server, heard } = await followed();
     server.cut();
