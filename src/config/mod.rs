@@ -101,6 +101,8 @@ pub(crate) struct Limits {
     pub(crate) idempotency_ms: u64,
     /// Topics in which one slow connection may stand at a place of its own.
     pub(crate) behind_topics: usize,
+    /// What all connections together may be owed, in bytes.
+    pub(crate) backlog_bytes: usize,
     /// Time for the head of an HTTP request to arrive.
     pub(crate) header_ms: u64,
     /// Bytes of the body of an HTTP request.
@@ -326,6 +328,7 @@ impl Default for Limits {
             idempotency_keys: 100_000,
             idempotency_ms: 300_000,
             behind_topics: 4_096,
+            backlog_bytes: 268_435_456,
             header_ms: 10_000,
             http_body_bytes: 1024 * 1024,
             malformed_in_a_row: 16,

@@ -112,6 +112,7 @@ pub(crate) const SETTINGS: &[Setting<Config>] = &[
     count("limits.idempotency_keys", 0..=COUNT_MAX, |c| &mut c.limits.idempotency_keys),
     millis("limits.idempotency_ms", 0..=MILLIS_MAX, |c| &mut c.limits.idempotency_ms),
     count("limits.behind_topics", 1..=COUNT_MAX, |c| &mut c.limits.behind_topics),
+    count("limits.backlog_bytes", 1..=BYTES_MAX, |c| &mut c.limits.backlog_bytes),
     millis("limits.header_ms", 1..=MILLIS_MAX, |c| &mut c.limits.header_ms),
     count("limits.http_body_bytes", 1..=MESSAGE_BYTES_MAX, |c| &mut c.limits.http_body_bytes),
     count("limits.malformed_in_a_row", 1..=COUNT_MAX, |c| &mut c.limits.malformed_in_a_row),

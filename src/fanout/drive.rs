@@ -7,6 +7,7 @@ use std::sync::{Arc, Weak};
 use std::task::Poll;
 use std::time::Duration;
 
+use super::backlogs::Backlogs;
 use super::headcount::{Counted, Headcount};
 use super::mail::Mailbox;
 use super::options::ShardOptions;
@@ -34,7 +35,7 @@ pub(crate) struct Pool {
 
 impl Pool {
     pub(crate) fn new(broker: Broker, options: ShardOptions, shards: usize) -> Self {
-        let shards = (0..shards.max(1)).map(|_| Arc::new(Mailbox::new())).collect();
+        let shards = Backlogs::of(shards.max(1)).map(|backlogs| Arc::new(Mailbox::new(backlogs))).collect();
         Pool { broker, options, shards, next: AtomicUsize::new(0), connections: Arc::default(), alive: Arc::new(()) }
     }
 

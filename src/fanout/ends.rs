@@ -95,6 +95,7 @@ impl Drop for Shard {
     fn drop(&mut self) {
         // Publishers must not wait for a shard that is no more.
         let now_ms = self.broker.now_ms();
+        self.mailbox.backlogs().forget();
         let inbox = self.mailbox.inbox();
         self.patterns.unfollow_all(&self.broker, inbox);
         while let Some((topic, follower)) = inbox.next() {

@@ -69,6 +69,7 @@ impl Shard {
         self.mailbox.set_tick(now);
         self.gather_presence();
         self.close_overrun();
+        self.close_most_owed();
         for (conn, id) in due {
             self.look_at(conn, id, passed >= PAUSE_TICKS);
         }

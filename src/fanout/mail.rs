@@ -5,6 +5,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use tokio::sync::oneshot;
 
+use super::backlogs::Backlogs;
 use super::departures::Keepsake;
 use super::leases::Lease;
 use super::link::Link;
@@ -24,6 +25,8 @@ pub(crate) struct Mailbox {
     /// The shard's bell, which mail rings too.
     inbox: Arc<Inbox>,
     stats: Stats,
+    /// What its connections are owed, beside those of the other shards.
+    backlogs: Backlogs,
     /// In which its connections go on that have much to do.
     turns: Turns,
     /// The shard's clock in ticks, for sessions to note when a peer was heard.
@@ -166,11 +169,12 @@ pub(crate) struct Goodbye {
 }
 
 impl Mailbox {
-    pub(super) fn new() -> Self {
+    pub(super) fn new(backlogs: Backlogs) -> Self {
         Mailbox {
             mail: Mutex::default(),
             inbox: Arc::new(Inbox::new(Behind::HoldsPublishers)),
             stats: Stats::default(),
+            backlogs,
             turns: Turns::new(1),
             tick: AtomicU32::new(0),
             served: AtomicBool::new(false),
@@ -271,6 +275,10 @@ impl Mailbox {
 
     pub(super) fn stats(&self) -> &Stats {
         &self.stats
+    }
+
+    pub(super) fn backlogs(&self) -> &Backlogs {
+        &self.backlogs
     }
 
     pub(super) fn inbox(&self) -> &Arc<Inbox> {

@@ -7,6 +7,7 @@
 //! What decides ([`shard`](Shard), sans I/O but for `try_write`) is apart from what runs it
 //! ([`drive`]): a shard is turned by hand in tests, with a clock and sockets of theirs.
 
+mod backlogs;
 mod catch_up;
 mod conn;
 mod departures;

@@ -6,6 +6,8 @@ pub(crate) struct ShardOptions {
     pub(crate) subscriptions_per_connection_max: usize,
     /// In how many topics a stalled connection may be behind before it is closed.
     pub(crate) behind_topics_max: usize,
+    /// What all connections together may be owed, in bytes, before the worst are closed.
+    pub(crate) backlog_bytes_max: usize,
     /// Frames shorter than this are not compressed.
     pub(crate) deflate_bytes_min: usize,
     /// How many members a topic may have.
@@ -25,6 +27,8 @@ impl Default for ShardOptions {
         ShardOptions {
             subscriptions_per_connection_max: 1000,
             behind_topics_max: 4096,
+            // As much as all topics retain.
+            backlog_bytes_max: 268_435_456,
             // Shorter ones lose a fifth at most, and take as long as one three times their length.
             deflate_bytes_min: 256,
             // At a kilobyte of what they say of themselves each: 10 MB.

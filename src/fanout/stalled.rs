@@ -152,6 +152,12 @@ impl Stalled {
         }
     }
 
+    /// What it takes of memory.
+    pub(super) fn bytes(&self) -> usize {
+        let rest = self.rest.as_ref().map_or(0, |rest| rest.bytes().len());
+        rest + self.places.capacity() * size_of::<(u32, Place)>()
+    }
+
     pub(super) fn behind(&self) -> impl Iterator<Item = u32> {
         self.places.keys().copied()
     }

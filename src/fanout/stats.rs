@@ -22,6 +22,7 @@ pub(crate) struct Stats {
     pub(super) closed_expired: Count,
     pub(super) limited_subscriptions: Count,
     pub(super) limited_members: Count,
+    pub(super) limited_backlogs: Count,
     /// Counted by sessions, on whatever thread they run.
     pub(super) inflated: AtomicU64,
     pub(super) limited_sizes: AtomicU64,
@@ -96,6 +97,8 @@ pub(crate) struct Totals {
     pub(crate) limited_subscriptions: u64,
     /// Subscriptions refused, their topic having as many members as it may.
     pub(crate) limited_members: u64,
+    /// Connections closed because all together were owed too much.
+    pub(crate) limited_backlogs: u64,
     /// Messages, batches and labels refused for their size.
     pub(crate) limited_sizes: u64,
     /// Publishes refused, their topic's subscribers having been served for too long.
@@ -124,6 +127,7 @@ impl Totals {
         self.closed_expired += stats.closed_expired.read();
         self.limited_subscriptions += stats.limited_subscriptions.read();
         self.limited_members += stats.limited_members.read();
+        self.limited_backlogs += stats.limited_backlogs.read();
         self.limited_sizes += stats.limited_sizes.load(Ordering::Relaxed);
         self.limited_waits += stats.limited_waits.load(Ordering::Relaxed);
         self.closed_malformed += stats.closed_malformed.load(Ordering::Relaxed);

@@ -94,6 +94,11 @@ impl Collector for Snapshot {
             &counter(figures.limited_members),
         )?;
         write(
+            "limited_backlogs",
+            "Connections closed for what all together are owed",
+            &counter(figures.limited_backlogs),
+        )?;
+        write(
             "limited_new_topics",
             "Topics refused, there being as many as there may be",
             &counter(figures.limited_new_topics),

@@ -186,6 +186,7 @@ fn service(config: &Config, broker: Broker, threads: usize) -> Result<Service, U
     builder.options.http_body_bytes_max = limits.http_body_bytes;
     builder.options.http_body_time = Duration::from_millis(limits.header_ms);
     builder.options.shard.behind_topics_max = limits.behind_topics;
+    builder.options.shard.backlog_bytes_max = limits.backlog_bytes;
     builder.options.shard.members_per_topic_max = limits.members_per_topic;
     builder.options.compression = config.compression.enabled;
     builder.options.shard.deflate_bytes_min = config.compression.min_bytes;

@@ -19,6 +19,9 @@ use crate::ws;
 const KEY_BYTES_MAX: usize = 256;
 const MEMBER_BYTES_MAX: usize = 1024;
 
+/// What an `auth` counts: to check a signature takes as long as many commands.
+const AUTH_COMMANDS: usize = 10;
+
 /// The settings of a session.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct SessionOptions {
@@ -453,6 +456,7 @@ fn weight(command: &Command<'_>) -> usize {
     match command {
         Command::Subscribe(subscribe) => subscribe.items.clone().count().max(1),
         Command::Unsubscribe(unsubscribe) => unsubscribe.items.clone().count().max(1),
+        Command::Auth(_) => AUTH_COMMANDS,
         _ => 1,
     }
 }

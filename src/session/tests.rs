@@ -274,6 +274,15 @@ fn a_list_of_topics_weighs_as_many_commands() {
 }
 
 #[test]
+fn a_token_weighs_as_much_as_many_commands() {
+    let mut session = Session::limited(|limits| limits.per_connection.commands = Some(Rate::new(10, 15)));
+    let auth = json!({"type": "auth", "id": 1, "token": "t"});
+    assert!(matches!(session.steps(&auth.to_string()).0[..], [Step::Auth(_)]));
+    expect_limited(&session.answer(&auth), "command rate exceeded", 500);
+    assert_eq!(session.answer(&json!({"type": "ping"}))["type"], "pong");
+}
+
+#[test]
 fn publishes_beyond_the_rate_are_refused_and_make_no_topic() {
     let mut session = Session::limited(|options| options.per_connection.publishes = Some(Rate::new(10, 1)));
     let publish = |topic: &str| json!({"type": "publish", "id": 1, "topic": topic, "data": 1});

@@ -1,6 +1,7 @@
 //! Limits per connection and address, and whose address counts. The defaults exempt this machine, so each
 //! server here is told not to, or the address comes from a header.
 
+use std::io::Write;
 use std::thread::sleep;
 use std::time::{Duration, Instant};
 
@@ -9,7 +10,7 @@ use serde_json::json;
 use crate::PATIENCE;
 use crate::client::Client;
 use crate::http::{Reply, get, publish, request};
-use crate::raw::{CLOSE, HANDSHAKE, PING, PONG, Raw, TEXT};
+use crate::raw::{CLOSE, HANDSHAKE, PING, PONG, Raw, TEXT, frame};
 use crate::server::Server;
 
 /// A server that exempts nobody, with settings.
@@ -179,7 +180,7 @@ fn control_frames_and_fragments_count() {
         strict(&[("limits.commands_per_connection", "1/s burst 3"), ("limits.refusals_per_connection", "1/s burst 2")]);
     let mut raw = Raw::connect(&server);
     for first in [PING, PONG] {
-        raw.try_write(&crate::raw::frame(first, b"").repeat(5));
+        raw.try_write(&frame(first, b"").repeat(5));
     }
     loop {
         match raw.frame() {
@@ -205,6 +206,20 @@ fn a_long_answer_counts_with_what_is_sent() {
     client.send(json!({"type": "history", "id": 1, "topic": "a"}));
     let error = client.expect_error("rate_limited");
     assert_eq!((&error["id"], &error["topic"]), (&json!(1), &json!("a")));
+}
+
+#[test]
+fn what_all_are_owed_is_bounded() {
+    let server = Server::with(&[("limits.backlog_bytes", "10000"), ("keep_alive.heartbeat_ms", "400")]);
+    let mut stays = Client::json(&server);
+    let mut deaf = Raw::connect(&server);
+    let pings = frame(TEXT, br#"{"type":"ping","id":"0123456789012345678901234567890123456789"}"#).repeat(1_000);
+    // Until the server hangs up on it, far beyond what the kernel takes.
+    let written = (0..4_000).take_while(|_| deaf.stream().write_all(&pings).is_ok()).count();
+    assert!(written < 4_000, "it is served without end");
+    assert_eq!(metric(&server, "fanfare_limited_backlogs_total"), 1);
+    stays.send(json!({"type": "ping"}));
+    assert_eq!(stays.recv()["type"], "pong");
 }
 
 #[test]

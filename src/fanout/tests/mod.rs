@@ -18,6 +18,7 @@ use std::task::{Context, Poll, Waker};
 
 use serde_json::Value;
 
+use super::backlogs::Backlogs;
 use super::mail::{Asker, Mailbox, Start, Terms, What};
 use super::options::ShardOptions;
 use super::shard::{Shard, Turn};
@@ -63,7 +64,7 @@ impl Rig {
             builder.topic_rule(TopicRule { history, overflow, ..TopicRule::new(pattern) })
         });
         let broker = builder.history(history).linger_ms(0).build_by(&now_ms);
-        let mailbox = Arc::new(Mailbox::new());
+        let mailbox = Arc::new(Mailbox::new(Backlogs::of(1).next().expect("one shard")));
         mailbox.served().store(true, Ordering::SeqCst);
         let shard = Shard::new(broker.clone(), Arc::clone(&mailbox), options);
         Rig { broker, shard, mailbox, peers: 0, now_ms }

@@ -176,6 +176,25 @@ fn whoever_is_behind_in_too_many_topics_is_closed_and_told() {
 }
 
 #[test]
+fn when_all_are_owed_too_much_the_worst_are_closed() {
+    let mut rig = Rig::new(History::default(), ShardOptions { backlog_bytes_max: 1_000, ..options() });
+    let peers = [100, 400, 800].map(|_| subscriber(&mut rig, 40));
+    for (peer, length) in peers.iter().zip([100, 400, 800]) {
+        peer.link.add_lane(length);
+        rig.post(peer, What::Lane(vec![0; length]));
+    }
+    rig.turn();
+    assert_eq!(rig.shard.mailbox.stats().stalled.read(), 3);
+    rig.shard.tick(1);
+    // Without the third the others fit.
+    assert_eq!(peers.each_ref().map(|peer| peer.link.is_over()), [false, false, true]);
+    rig.shard.tick(2);
+    assert_eq!(peers.each_ref().map(|peer| peer.link.is_over()), [false, false, true]);
+    assert_eq!(rig.shard.mailbox.stats().limited_backlogs.read(), 1);
+    peers[2].pipe.break_off();
+}
+
+#[test]
 fn a_broken_socket_takes_nothing_with_it() {
     let mut rig = Rig::new(History::default(), options());
     let broken = subscriber(&mut rig, 20);
