@@ -124,7 +124,7 @@ fn whoever_goes_on_and_on_is_closed_with_4429() {
     let mut raw = Raw::connect(&server);
     let mut honest = Client::json(&server);
     for _ in 0..50 {
-        raw.try_write(&crate::raw::frame(TEXT, br#"{"type":"ping"}"#));
+        raw.try_write(&frame(TEXT, br#"{"type":"ping"}"#));
     }
     let mut refused = 0;
     let code = loop {
