@@ -56,6 +56,7 @@ export class Topics {
   set trouble(text) {
     this.#parts.error.hidden = text === '';
     write(this.#parts.error, text);
+    if (text !== '' && this.#listing.topics.length === 0) this.#note('No list', 'It is asked for again.');
   }
 
   /** Nothing can be listed, and why. */

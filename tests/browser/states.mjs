@@ -1,13 +1,25 @@
 // The dashboard where not everything is well: nothing there yet, an answer that does not come or is no
 // answer, a server that goes and comes back.
 //
-//   node states.mjs
+//   node states.mjs OUT_DIR
 //
-// Prints one line per check; exit status 0 or 1. The servers are its own, of the command in FANFARE.
+// Prints one line per check and leaves a screenshot of each state in OUT_DIR; exit status 0 or 1. The servers are
+// its own, of the command in FANFARE.
+
+import { mkdir } from 'node:fs/promises';
+import { join } from 'node:path';
 
 import { assert, check, finish, launch, until } from './browser.mjs';
 import { isLive, Watched } from './page.mjs';
 import { publish, serve } from './server.mjs';
+
+const [out] = process.argv.slice(2);
+if (out === undefined) {
+  console.error('usage: node states.mjs OUT_DIR');
+  process.exit(2);
+}
+await mkdir(out, { recursive: true });
+const picture = (page, name) => page.screenshot({ path: join(out, `state-${name}.png`) });
 
 let server = await serve();
 const { home, port } = server;
@@ -27,6 +39,7 @@ await check('what is on its way is said to be', async () => {
   const page = await watched.open('#/topics', { context });
   await until('live', () => isLive(page));
   assert(/Loading/.test(await page.locator('#topics-blank').textContent()), 'nothing is said');
+  await picture(page, 'loading');
   answer();
   await until('the list', () => page.locator('#topics-rows tr[data-topic="$stats"]').count());
   await context.close();
@@ -38,6 +51,7 @@ await check('an empty server says how to fill it', async () => {
   const page = await watched.open('#/topics', { context });
   await until('the hint', async () => /fanfare pub news/.test(await page.locator('#topics-blank').textContent()));
   assert(/Nothing followed/.test(await page.locator('#tail-blank').textContent()), 'the tail does not say what to do');
+  await picture(page, 'empty');
   await page.evaluate(() => (location.hash = '#/topics/quiet'));
   await until('what would be seen', async () => /fanfare pub quiet/.test(await page.locator('#tail-blank').textContent()));
   await page.locator('#tab-history').click();
@@ -58,6 +72,8 @@ for (const [what, answer, said] of [
     await context.route('**/v1/topics?limit=1000*', (route) => (wrong ? route.fulfill(answer) : route.continue()));
     const page = await watched.open('#/topics', { context, expected });
     await until('it is said', async () => said.test(await page.locator('#topics-error').textContent()));
+    assert(!/Loading/.test(await page.locator('#topics-blank').textContent()), 'it is still said to be loading');
+    await picture(page, `error-${what.replace(/\W+/g, '-')}`);
     wrong = false;
     await until('it has passed', async () => (await page.locator('#topics-error').isHidden()) && (await page.locator('#topics-rows tr[data-topic]').count()) > 0);
     await context.close();
@@ -82,6 +98,8 @@ await check('a server that is killed is missed, and found again', async () => {
   await until('the notice', async () => /does not answer/.test(await page.locator('#notice-text').textContent()));
   assert(await page.locator('body.stale').count(), 'what is old does not look it');
   assert(await page.locator('#publish-send').isDisabled(), 'publishing seems possible');
+  assert(!(await page.locator('#uptime').isVisible()), 'it seems to be up');
+  await picture(page, 'disconnected');
 
   server = await serve({ port });
   await page.locator('#notice-act').click().catch(() => {});
@@ -95,6 +113,7 @@ await check('a server that is killed is missed, and found again', async () => {
 await check('a server that restarts says when to come back', async () => {
   await server.stop('SIGTERM');
   await until('the notice', async () => /is restarting/.test(await page.locator('#notice-text').textContent()));
+  await picture(page, 'restarting');
   server = await serve({ port });
   await until('live', async () => {
     await page.locator('#notice-act').click({ timeout: 200 }).catch(() => {});
@@ -106,6 +125,7 @@ await check('whom an operator removes does not come back by itself, and can', as
   for (const { connection } of connections) await fetch(new URL(`v1/connections/${connection}`, home), { method: 'DELETE' });
   await until('closed', () => page.locator('#status[data-state="closed"]').count());
   assert((await page.locator('#notice-act').textContent()) === 'Connect again', await page.locator('#notice-act').textContent());
+  await picture(page, 'removed');
   await page.locator('#notice-act').click();
   await until('live', () => isLive(page));
 });
