@@ -11,8 +11,8 @@ use super::rate::{Meter, Moment, Rate};
 use super::{Excess, Limit, Limits};
 
 /// Each connection that is closed for passing rates again and again bars its address for as long as so many
-/// attempts take: to let one in and refuse it until then costs the server as much as many that are refused at once.
-const CLOSED_ATTEMPTS: u64 = 10;
+/// attempts take: with each it would have the burst of a connection again, which is most of what a flood costs.
+const CLOSED_ATTEMPTS: u64 = 100;
 
 /// An address is barred no longer than this, and not when it has stayed away for so long that its meters were let go.
 const BARRED_MAX: Duration = Duration::from_secs(60);

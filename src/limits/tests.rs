@@ -322,11 +322,11 @@ fn connections_that_are_closed_for_their_rates_bar_their_address_for_a_while() {
     };
     let client = client(&limits, "192.0.2.1");
     flood("192.0.2.1");
-    assert_eq!(limits.attempt(&client, BEGIN), excess(Limit::Attempts, 500));
+    assert_eq!(limits.attempt(&client, BEGIN), excess(Limit::Attempts, 5_000));
     flood("192.0.2.1");
-    assert_eq!(limits.attempt(&client, BEGIN), excess(Limit::Attempts, 1_000));
+    assert_eq!(limits.attempt(&client, BEGIN), excess(Limit::Attempts, 10_000));
     assert_eq!(limits.attempt(&self::client(&limits, "192.0.2.2"), BEGIN), Ok(()));
-    assert_eq!(limits.attempt(&client, after(1_000)), Ok(()));
+    assert_eq!(limits.attempt(&client, after(10_000)), Ok(()));
     for _ in 0..1_000 {
         flood("192.0.2.1");
     }

@@ -119,8 +119,12 @@ fn commands_publishes_and_bytes_have_rates() {
 
 #[test]
 fn whoever_goes_on_and_on_is_closed_with_4429() {
-    let server =
-        strict(&[("limits.commands_per_connection", "1/s burst 1"), ("limits.refusals_per_connection", "1/s burst 5")]);
+    let server = strict(&[
+        ("limits.commands_per_connection", "1/s burst 1"),
+        ("limits.refusals_per_connection", "1/s burst 5"),
+        // Its address is barred for a hundred of these.
+        ("limits.attempts_per_address", "1000/s burst 1000"),
+    ]);
     let mut raw = Raw::connect(&server);
     let mut honest = Client::json(&server);
     for _ in 0..50 {
