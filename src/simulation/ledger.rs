@@ -27,7 +27,10 @@ pub(crate) struct Ledger {
     /// By the messages' numbers, which are their data.
     sent: Vec<Sent>,
     places: BTreeMap<Place, u64>,
-    placed: BTreeMap<u64, Place>,
+    /// Where each of them stands; by epoch as well, where a topic may be born anew with what it had.
+    placed: BTreeMap<(u64, String), Place>,
+    /// Whether what was published may stand in several numberings.
+    renumbers: bool,
     /// What gaps with the reason `latest` stood for.
     conflated: BTreeSet<Place>,
     pub(crate) tally: Tally,
@@ -76,6 +79,13 @@ impl Tally {
 }
 
 impl Ledger {
+    /// Of a server that is killed and started again: it may have kept what was published, and number it anew, or
+    /// have forgotten that it was there.
+    #[cfg_attr(test, allow(dead_code))]
+    pub(crate) fn of_restarts() -> Self {
+        Ledger { renumbers: true, ..Ledger::default() }
+    }
+
     /// A new message; its number.
     pub(crate) fn compose(&mut self, sent: Sent) -> u64 {
         self.sent.push(sent);
@@ -91,7 +101,8 @@ impl Ledger {
         assert_eq!(self.sent(number).topic, place.topic, "message {number} of another topic at {place:?}");
         let there = *self.places.entry(place.clone()).or_insert(number);
         assert_eq!(there, number, "two messages at {place:?}");
-        let known = self.placed.entry(number).or_insert_with(|| place.clone());
+        let numbering = if self.renumbers { place.epoch.clone() } else { String::new() };
+        let known = self.placed.entry((number, numbering)).or_insert_with(|| place.clone());
         assert_eq!(known, place, "message {number} stands at two places");
     }
 
@@ -100,9 +111,9 @@ impl Ledger {
         self.sent.len() as u64
     }
 
-    /// Where a message stands, if anybody has seen it.
+    /// Where a message stands, if anybody has seen it and it stands nowhere else.
     pub(crate) fn place_of(&self, number: u64) -> Option<&Place> {
-        self.placed.get(&number)
+        self.placed.get(&(number, String::new()))
     }
 
     /// The message at a place, if anybody has seen it.

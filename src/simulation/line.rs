@@ -228,6 +228,7 @@ impl Line {
 
     fn finish(&mut self) {
         self.model.finish(&mut self.world.ledger());
+        self.world.ended(&self.model);
     }
 }
 

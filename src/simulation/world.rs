@@ -59,6 +59,8 @@ pub(super) struct World {
 struct Chronicle {
     /// What it unsubscribed from.
     left: BTreeSet<String>,
+    /// What it was called in the topics that it was a member of in the end.
+    names: BTreeMap<String, String>,
     /// The connection that took its place, or tried to.
     heir: Option<u64>,
 }
@@ -167,6 +169,15 @@ impl World {
         self.digest.load(Ordering::Relaxed)
     }
 
+    pub(super) fn ended(&self, line: &Model) {
+        let told = line.views().iter().filter_map(|(topic, view)| Some((topic, view.as_ref()?)));
+        let names = told.filter_map(|(topic, view)| {
+            let (name, _) = view.members.iter().find(|(_, said)| said["c"] == line.number)?;
+            Some((topic.clone(), name.clone()))
+        });
+        self.chronicle(line.number, |chronicle| chronicle.names = names.collect());
+    }
+
     pub(super) fn left(&self, line: u64, filter: &str) {
         self.chronicle(line, |chronicle| chronicle.left.insert(filter.to_owned()));
     }
@@ -183,6 +194,7 @@ impl World {
 
     /// Everybody knows who is in each topic, and nobody saw anybody leave who is there.
     pub(super) fn check_presence(&self, live: &[&Model]) {
+        self.check_inherited(live);
         for topic in TOPICS {
             let there = self.present(topic);
             let watchers = live.iter().filter_map(|model| Some((model, model.views().get(topic)?)));
@@ -203,6 +215,20 @@ impl World {
                 let heir = self.last_heir(line);
                 let is_kept = heir != line && live.iter().any(|model| model.number == heir && model.resumed);
                 assert!(is_kept, "{name}, connection {line}, is in {topic} and nowhere else");
+            }
+        }
+    }
+
+    /// Nobody saw those leave whose places others took.
+    fn check_inherited(&self, live: &[&Model]) {
+        for heir in live.iter().filter(|model| model.resumed) {
+            let lines = lock(&self.lines);
+            let before = lines.iter().find(|chronicle| chronicle.heir == Some(heir.number));
+            let names = before.expect("it took somebody's place").names.clone();
+            drop(lines);
+            for left in names {
+                let is_seen = live.iter().any(|other| other.lefts.contains(&left));
+                assert!(!is_seen || self.has_left(heir.number, &left.0), "{left:?}, whose place {} took", heir.number);
             }
         }
     }

@@ -8,6 +8,7 @@
 
 mod guest;
 mod ledger;
+#[path = "../../src/simulation/random.rs"]
 mod random;
 
 use std::collections::HashMap;

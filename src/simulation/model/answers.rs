@@ -3,7 +3,7 @@
 use serde_json::Value;
 
 use super::super::ledger::{Ledger, number};
-use super::{Answer, Followed, Head, Model, Standing, Start, View, Witness, figure, matches, members, place, text};
+use super::{Answer, Followed, Head, Model, Standing, Start, View, Witness, figure, matches, place, text};
 
 impl Model {
     pub(super) fn answer(&mut self, kind: &str, event: &Value, ledger: &mut Ledger, witness: &dyn Witness) {
@@ -39,12 +39,15 @@ impl Model {
             ("published", Answer::Published { number }) => {
                 let place = place(event, text(event, "epoch"), figure(event, "offset"));
                 if ledger.sent(number).skip == Some(self.number) {
+                    let standing = self.standings.get(topic).filter(|at| at.epoch.as_ref() == Some(&place.epoch));
+                    let is_after = standing.is_none_or(|standing| place.offset > standing.begun);
+                    assert!(is_after, "it was published after it was subscribed to: {event} {standing:?}");
                     self.own.insert(place.clone());
                 }
                 ledger.see(&place, number);
             }
             ("presence", Answer::Presence { topic: asked }) if asked == topic => {
-                let told = View { version: figure(event, "version"), members: members(event, "members") };
+                let told = View::of(event);
                 if let Some(Some(view)) = self.views.get(topic)
                     && view.version == told.version
                 {
@@ -106,6 +109,9 @@ impl Model {
             },
             (Start::Since { epoch: asked, offset: from }, Some(true)) => {
                 assert_eq!((asked.as_str(), *from), (epoch, offset), "{event}");
+                // What had left the ring when it was asked for has not come back.
+                let was_held = before.as_ref().is_none_or(|head| head.oldest <= from + 1 || head.newest <= *from);
+                assert!(was_held, "it was not held any more: {event}, {before:?}");
                 ledger.tally.count("recovered");
             }
             (Start::Since { epoch: asked, offset: from }, Some(false)) => {
@@ -127,7 +133,7 @@ impl Model {
             _ => panic!("{start:?} was asked for: {event}"),
         }
         self.follows.insert(topic.to_owned(), Followed::Name);
-        let standing = Standing { epoch: Some(epoch.to_owned()), next: offset + 1, asked_to };
+        let standing = Standing { epoch: Some(epoch.to_owned()), next: offset + 1, begun: offset, asked_to };
         self.standings.insert(topic.to_owned(), standing);
     }
 }

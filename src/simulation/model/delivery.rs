@@ -74,7 +74,7 @@ impl Model {
                 self.skip(topic, Some(&old), next, ledger.newest(topic, &old) + 1);
             }
             let first = self.first_of(event, topic, said, from, ledger);
-            let standing = Standing { epoch: said.map(str::to_owned), next: first, asked_to: 0 };
+            let standing = Standing { epoch: said.map(str::to_owned), next: first, begun: 0, asked_to: 0 };
             self.standings.insert(topic.to_owned(), standing);
         }
         let standing = self.standings.get_mut(topic).expect("it has just been looked up");

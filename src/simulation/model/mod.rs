@@ -90,6 +90,8 @@ struct Standing {
     /// Unknown until something says it: a pattern's first message need not.
     epoch: Option<String>,
     next: u64,
+    /// The offset that its last `subscribed` said.
+    begun: u64,
     /// What was asked for, by position or number, is not passed over: up to here.
     asked_to: u64,
 }
@@ -99,6 +101,13 @@ struct Standing {
 pub(crate) struct View {
     pub(crate) version: u64,
     pub(crate) members: BTreeMap<String, Value>,
+}
+
+impl View {
+    /// As a `presence` event tells it.
+    pub(crate) fn of(event: &Value) -> View {
+        View { version: figure(event, "version"), members: members(event, "members") }
+    }
 }
 
 #[derive(Clone, Debug)]
@@ -202,7 +211,7 @@ impl Model {
 
     fn presence(&mut self, event: &Value) {
         let topic = text(event, "topic");
-        let told = View { version: figure(event, "version"), members: members(event, "members") };
+        let told = View::of(event);
         assert_eq!(figure(event, "count"), told.members.len() as u64, "{event}");
         assert!(told.members.values().any(|said| said["c"] == self.number), "it is not in there itself: {event}");
         let view = self.views.get_mut(topic).unwrap_or_else(|| panic!("nobody watches it: {event}"));
@@ -250,6 +259,18 @@ impl Model {
             assert!(is_own, "connection {} was not told of {hole:?}", self.number);
         }
         ledger.tally.count_many("left out for their publishers", self.holes.len() as u64);
+    }
+
+    /// Whether everything that was published up to these heads has come, and everybody who is there is known.
+    pub(crate) fn is_level(&self, heads: &BTreeMap<String, Head>, there: &BTreeMap<String, View>) -> bool {
+        let is_at = |(topic, head): (&String, &Head)| {
+            let next = self.next_of(topic, &head.epoch);
+            next.is_none_or(|next| {
+                (next..=head.newest).all(|offset| self.own.contains(&at(topic, &head.epoch, offset)))
+            })
+        };
+        let knows = |(topic, view): (&String, &Option<View>)| view.as_ref() == there.get(topic);
+        self.answers.is_empty() && heads.iter().all(is_at) && self.views.iter().all(knows)
     }
 
     /// All is quiet: everything that was published has come, and everybody who is there is known.
