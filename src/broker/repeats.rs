@@ -89,6 +89,11 @@ impl Repeats {
         (first, marks.collect())
     }
 
+    /// The number of the next.
+    pub(super) fn end(&self) -> u64 {
+        self.forgotten + self.order.len() as u64
+    }
+
     /// Remembers one that was listed. They have to come in their order, and before any other.
     pub(super) fn restore(&mut self, number: u64, mark: &Mark) {
         if self.order.is_empty() {

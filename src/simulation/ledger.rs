@@ -22,7 +22,7 @@ pub(crate) struct Sent {
     pub(crate) skip: Option<u64>,
 }
 
-#[derive(Default)]
+#[derive(Clone, Default)]
 pub(crate) struct Ledger {
     /// By the messages' numbers, which are their data.
     sent: Vec<Sent>,
@@ -81,7 +81,6 @@ impl Tally {
 impl Ledger {
     /// Of a server that is killed and started again: it may have kept what was published, and number it anew, or
     /// have forgotten that it was there.
-    #[cfg_attr(test, allow(dead_code))]
     pub(crate) fn of_restarts() -> Self {
         Ledger { renumbers: true, ..Ledger::default() }
     }
@@ -145,6 +144,12 @@ impl Ledger {
         let place = |offset| Place { topic: topic.to_owned(), epoch: epoch.to_owned(), offset };
         let last = self.places.range(place(0)..=place(u64::MAX)).next_back();
         last.map_or(0, |(place, _)| place.offset)
+    }
+
+    /// How many numberings of a topic anybody has seen.
+    pub(crate) fn numberings(&self, topic: &str) -> u64 {
+        let epochs = self.places.keys().filter(|place| place.topic == topic).map(|place| &place.epoch);
+        epochs.collect::<BTreeSet<_>>().len() as u64
     }
 }
 

@@ -9,7 +9,8 @@ use serde_json::{Value, json};
 use tokio::io::AsyncReadExt;
 use tokio::time::{Instant, timeout_at};
 
-use super::model::{Answer, Model, matches};
+use super::frames::{command, event, frame, inflate, whole_frame};
+use super::model::{Answer, Model};
 use super::network::{Cut, End, Weather, connection};
 use super::random::Random;
 use super::world::{STRICT, World};
@@ -79,23 +80,16 @@ impl Line {
     /// Sends commands in one frame, each with an `id` of its own.
     pub(super) fn say(&mut self, commands: Vec<(Value, Vec<Answer>)>) {
         let mut list = Vec::new();
-        for (mut command, answers) in commands {
+        for (mut said, answers) in commands {
             if !answers.is_empty() {
                 self.ids += 1;
-                command["id"] = json!(self.ids);
+                said["id"] = json!(self.ids);
             }
             self.model.asked(self.ids, answers);
-            list.push(command);
+            list.push(said);
         }
         let said = if list.len() == 1 { list.remove(0) } else { Value::Array(list) };
-        self.end.send(&self.frame(&said));
-    }
-
-    fn frame(&self, said: &Value) -> Vec<u8> {
-        match self.encoding {
-            Encoding::Json => frame(0x81, said.to_string().as_bytes()),
-            Encoding::MsgPack => frame(0x82, &rmp_serde::to_vec(said).expect("JSON fits")),
-        }
+        self.end.send(&command(&said, self.encoding == Encoding::MsgPack));
     }
 
     /// Something that is no command, and has no answer but an error.
@@ -165,18 +159,16 @@ impl Line {
             self.world.ledger().tally.count("compressed");
             inflate(&payload)
         };
-        let event = match (first & !0x40, self.encoding) {
-            (0x81, Encoding::Json) => serde_json::from_slice(&payload).expect("an event is JSON"),
-            (0x82, Encoding::MsgPack) => rmp_serde::from_slice(&payload).expect("an event is MessagePack"),
-            (0x88, _) => {
+        let event = match first & !0x40 {
+            0x88 => {
                 self.closed(u64::from(u16::from_be_bytes([payload[0], payload[1]])));
                 return;
             }
-            (0x89, _) => {
+            0x89 => {
                 self.end.send(&frame(0x8A, &payload));
                 return;
             }
-            (other, _) => panic!("a frame that begins with {other:#x}"),
+            first => event(first, &payload, self.encoding == Encoding::MsgPack),
         };
         self.world.hear(self.model.number, &event, &payload);
         self.model.hear(&event, &mut self.world.ledger(), &*self.world);
@@ -217,13 +209,7 @@ impl Line {
 
     /// Whether it follows a topic that closes the connections of those who miss something.
     fn is_strict(&self) -> bool {
-        let is_asked = self.model.waiting().any(|answer| match answer {
-            Answer::Subscribed { topic: filter, .. } | Answer::Following { pattern: filter, .. } => {
-                matches(filter, STRICT)
-            }
-            _ => false,
-        });
-        is_asked || self.model.follows().any(|filter| matches(filter, STRICT))
+        self.model.may_follow(STRICT)
     }
 
     fn finish(&mut self) {
@@ -236,47 +222,4 @@ fn offer() -> ws::Deflate {
     let mut headers = HeaderMap::new();
     headers.insert(SEC_WEBSOCKET_EXTENSIONS, "permessage-deflate".parse().expect("a header"));
     ws::Deflate::negotiate(&headers, &ws::DeflateOptions::default()).expect("an offer that can be met")
-}
-
-/// A frame with a mask of zeros, which leaves the payload as it is.
-fn frame(first: u8, payload: &[u8]) -> Vec<u8> {
-    let mut frame = vec![first];
-    match payload.len() {
-        short @ ..126 => frame.push(0x80 | short as u8),
-        long => {
-            frame.push(0x80 | 126);
-            frame.extend_from_slice(&u16::try_from(long).expect("short commands").to_be_bytes());
-        }
-    }
-    frame.extend_from_slice(&[0; 4]);
-    frame.extend_from_slice(payload);
-    frame
-}
-
-fn head_bytes(bytes: &[u8]) -> usize {
-    match bytes[1] {
-        126 => 4,
-        127 => 10,
-        _ => 2,
-    }
-}
-
-/// The first byte of the first frame, and where its payload is, once it has come whole.
-fn whole_frame(bytes: &[u8]) -> Option<(u8, std::ops::Range<usize>)> {
-    let (&first, &short) = (bytes.first()?, bytes.get(1)?);
-    let length = match short {
-        126 => u64::from(u16::from_be_bytes(*bytes.get(2..)?.first_chunk()?)),
-        127 => u64::from_be_bytes(*bytes.get(2..)?.first_chunk()?),
-        short => u64::from(short),
-    };
-    let start = head_bytes(bytes);
-    let end = start + usize::try_from(length).expect("a length that fits");
-    (bytes.len() >= end).then_some((first, start..end))
-}
-
-/// Inflates a message with another implementation than the one that made it.
-fn inflate(payload: &[u8]) -> Vec<u8> {
-    // The end of the block that is not sent, and one that says it is the last.
-    let whole = [payload, &[0x00, 0x00, 0xFF, 0xFF, 0x01, 0x00, 0x00, 0xFF, 0xFF]].concat();
-    miniz_oxide::inflate::decompress_to_vec(&whole).expect("it is DEFLATE")
 }

@@ -7,8 +7,11 @@
 #![expect(clippy::print_stdout, reason = "the seed of a failure, and what a run was about")]
 
 mod client;
+mod frames;
+#[expect(dead_code, reason = "the storm asks for more")]
 mod ledger;
 mod line;
+#[expect(dead_code, reason = "the storm asks for more")]
 mod model;
 mod network;
 mod random;

@@ -38,8 +38,11 @@ const ABOUT_CLEAN: &str = "clean";
 pub(super) const TOPICS: TableDefinition<'_, &str, (u64, u64, u64)> = TableDefinition::new("topics");
 /// [Blocks](super::block) of messages, by topic and the place of the first.
 pub(super) const MESSAGES: TableDefinition<'_, (&str, u64), &[u8]> = TableDefinition::new("messages");
-/// Publishes that may be repeated, in their order: name, time, and the epoch and place they came to.
-pub(super) const MARKS: TableDefinition<'_, u64, (&str, u64, u64, u64)> = TableDefinition::new("marks");
+/// Publishes that may be repeated, in their order; after a crash some may be missing between others.
+pub(super) const MARKS: TableDefinition<'_, u64, MarkRow> = TableDefinition::new("marks");
+
+/// Name, time, and the epoch and place that a publish came to.
+pub(super) type MarkRow = (&'static str, u64, u64, u64);
 
 /// What is wrong with a file, before it is said which.
 #[derive(Debug)]

@@ -1,5 +1,7 @@
 //! A broker whose process ends, well or badly, and the one that comes after it.
 
+mod marks;
+
 use std::fs;
 use std::future::Future;
 use std::path::{Path, PathBuf};
@@ -78,17 +80,6 @@ impl Run {
     fn publish(&self, topic: &str, data: impl Into<serde_json::Value>) -> (Epoch, u64) {
         let placed = now(self.broker.publish(topic, &data.into())).expect("it can be published");
         (placed.epoch, placed.offset)
-    }
-
-    /// With an idempotency key.
-    fn publish_once(&self, topic: &str, key: &str, data: u64) -> (Epoch, u64) {
-        let name = TopicName::parse(topic).expect("a name");
-        let data = Data::try_from(data.to_string().as_str()).expect("JSON");
-        let now_ms = self.broker.now_ms();
-        let message = Message::new(topic.len(), data, None, now_ms).marked("scope", Some(key));
-        let topic = self.broker.registry().topic(&name, now_ms).expect("room for a topic");
-        let placed = self.broker.registry().publish(topic, Arc::new(message), now_ms).expect("room for a message");
-        (placed.epoch, placed.seq.0)
     }
 
     fn shown(&self, topic: &str) -> Option<Shown> {
@@ -284,31 +275,6 @@ fn settings_may_have_changed_in_between() {
     let restored = run.store.restored();
     assert_eq!((restored.topics, restored.messages, restored.left_out), (1, 0, 1));
     assert_eq!(run.shown("b").map(|shown| shown.newest), Some(101));
-}
-
-#[test]
-fn a_repeated_publish_is_known_after_a_restart() {
-    let dir = Dir::new();
-    let mut run = Run::start(&dir.0);
-    let first = run.publish_once("a", "k1", 1);
-    run.store.write().expect("room on the disk");
-    let second = run.publish_once("a", "k2", 2);
-    run.close();
-    let mut run = Run::with(&dir.0, 1_299_000, Broker::builder());
-    assert_eq!(run.publish_once("a", "k1", 1), first);
-    assert_eq!(run.publish_once("a", "k2", 2), second);
-    let third = run.publish_once("a", "k3", 3);
-    assert_eq!(third.1, 3);
-    run.store.write().expect("room on the disk");
-    drop(run);
-    // After a crash as well: what it says is where the message was then.
-    let run = Run::with(&dir.0, 1_300_000, Broker::builder());
-    assert_eq!(run.publish_once("a", "k3", 3), third);
-    assert_eq!(run.shown("a").map(|shown| shown.messages.len()), Some(3));
-    // Past the window it is a publish like any other.
-    run.pass_ms(1_000);
-    assert_ne!(run.publish_once("a", "k1", 1), first);
-    assert_eq!(run.publish_once("a", "k3", 3), third);
 }
 
 #[test]

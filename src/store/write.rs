@@ -9,8 +9,8 @@ use std::sync::Arc;
 use redb::{Database, ReadableTable, Table};
 
 use super::block::{self, Block};
-use super::file::{Fault, MARKS, MESSAGES, TOPICS};
-use crate::broker::{Broker, Topic};
+use super::file::{Fault, MARKS, MESSAGES, MarkRow, TOPICS};
+use crate::broker::{Broker, Mark, Topic};
 use crate::protocol::TopicName;
 use crate::ring::Seq;
 
@@ -41,8 +41,14 @@ pub(super) fn write(database: &Database, broker: &Broker, progress: &mut Progres
     let mut written = Vec::new();
     let mut changed = false;
     {
+        let mut marks = transaction.open_table(MARKS)?;
+        if !is_known {
+            // Numbered by another process, maybe with holes.
+            changed |= marks.first()?.is_some();
+            marks.retain(|_, _| false)?;
+        }
         // Before the topics: a publish that is known as one that was there has its message in the file.
-        changed |= write_marks(&mut transaction.open_table(MARKS)?, broker, &mut next_mark)?;
+        changed |= write_marks(&mut marks, broker, &mut next_mark)?;
         let mut file = Rows { topics: transaction.open_table(TOPICS)?, messages: transaction.open_table(MESSAGES)? };
         let mut gone = registry.take_forgotten();
         if !is_known {
@@ -64,6 +70,7 @@ pub(super) fn write(database: &Database, broker: &Broker, progress: &mut Progres
             let Some(last) = stretch.last() else { break };
             after = Some(last.name().clone());
         }
+        changed |= write_late_marks(&mut marks, &file, broker, next_mark)?;
     }
     if changed || !written.is_empty() {
         transaction.commit()?;
@@ -78,28 +85,56 @@ pub(super) fn write(database: &Database, broker: &Broker, progress: &mut Progres
 }
 
 /// Adds the publishes that may be repeated from `next` on, and removes those that are forgotten.
-fn write_marks(
-    rows: &mut Table<'_, u64, (&'static str, u64, u64, u64)>,
-    broker: &Broker,
-    next: &mut u64,
-) -> Result<bool, Fault> {
+fn write_marks(rows: &mut Table<'_, u64, MarkRow>, broker: &Broker, next: &mut u64) -> Result<bool, Fault> {
     let mut changed = false;
     let (oldest, _) = broker.registry().marks(0, 0);
     if rows.first()?.is_some_and(|(number, _)| number.value() < oldest) {
         rows.retain_in(..oldest, |_, _| false)?;
         changed = true;
     }
-    loop {
+    // No further than this: somebody who publishes all the time must not be followed for ever.
+    let end = broker.registry().marks_end();
+    while *next < end {
         let (first, marks) = broker.registry().marks(*next, STRETCH);
         *next = first + marks.len() as u64;
         for (number, mark) in (first..).zip(&marks) {
-            rows.insert(number, (&*mark.name, mark.at_ms, mark.epoch.0, mark.seq.0))?;
-        }
-        if marks.is_empty() {
-            return Ok(changed);
+            insert_mark(rows, number, mark)?;
         }
         changed = true;
     }
+    Ok(changed)
+}
+
+/// Adds those of the publishes from `next` on, which came while topics were written, whose messages are in the
+/// file: after a crash a message that is there must not be published again. The next time has all of them.
+fn write_late_marks(
+    marks: &mut Table<'_, u64, MarkRow>,
+    file: &Rows<'_>,
+    broker: &Broker,
+    mut next: u64,
+) -> Result<bool, Fault> {
+    let mut changed = false;
+    // Waits for whoever has placed a message and not yet remembered it.
+    let end = broker.registry().marks_end();
+    while next < end {
+        let (first, late) = broker.registry().marks(next, STRETCH);
+        next = first + late.len() as u64;
+        for (number, mark) in (first..).zip(&late) {
+            // A topic's name holds no NUL.
+            let topic = mark.name.split('\0').next().unwrap_or_default();
+            let written = file.topics.get(topic)?.map(|row| row.value());
+            if written.is_some_and(|(epoch, newest, _)| epoch == mark.epoch.0 && mark.seq.0 <= newest) {
+                insert_mark(marks, number, mark)?;
+                changed = true;
+            }
+        }
+    }
+    Ok(changed)
+}
+
+fn insert_mark(marks: &mut Table<'_, u64, MarkRow>, number: u64, mark: &Mark) -> Result<(), Fault> {
+    marks.insert(number, (&*mark.name, mark.at_ms, mark.epoch.0, mark.seq.0))?;
+    Ok(())
 }
 
 /// The rows of topics.

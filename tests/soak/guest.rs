@@ -10,6 +10,7 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpSocket, TcpStream};
 use tokio::time::{sleep, timeout_at};
 
+use crate::frames::{frame, whole_frame};
 use crate::ledger::{Datum, Ledger};
 use crate::random::Random;
 
@@ -265,32 +266,6 @@ impl Visit {
     }
 }
 
-/// A frame with a mask of zeros, which leaves the payload as it is.
-fn frame(first: u8, payload: &[u8]) -> Vec<u8> {
-    let mut frame = vec![first];
-    if payload.len() < 126 {
-        frame.push(0x80 | payload.len() as u8);
-    } else {
-        frame.push(0x80 | 126);
-        frame.extend_from_slice(&u16::try_from(payload.len()).expect("short commands").to_be_bytes());
-    }
-    frame.extend_from_slice(&[0; 4]);
-    frame.extend_from_slice(payload);
-    frame
-}
-
 fn text(command: &str) -> Vec<u8> {
     frame(0x81, command.as_bytes())
-}
-
-/// The first byte of the first frame, and where its payload is, once it has come whole.
-fn whole_frame(bytes: &[u8]) -> Option<(u8, std::ops::Range<usize>)> {
-    let (&first, &short) = (bytes.first()?, bytes.get(1)?);
-    let (start, length) = match short {
-        126 => (4, u64::from(u16::from_be_bytes(*bytes.get(2..)?.first_chunk()?))),
-        127 => (10, u64::from_be_bytes(*bytes.get(2..)?.first_chunk()?)),
-        short => (2, u64::from(short)),
-    };
-    let end = start + usize::try_from(length).expect("a length that fits");
-    (bytes.len() >= end).then_some((first, start..end))
 }

@@ -6,6 +6,9 @@
 
 #![expect(clippy::print_stdout, reason = "the figures of a run, and the seed that repeats it")]
 
+#[path = "../../src/simulation/frames.rs"]
+#[expect(dead_code, reason = "these guests speak JSON alone")]
+mod frames;
 mod guest;
 mod ledger;
 #[path = "../../src/simulation/random.rs"]

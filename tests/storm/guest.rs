@@ -61,7 +61,8 @@ impl Guest {
 
     async fn begin(&mut self) -> Option<Line> {
         let House { proxy, ledger, outside, lines } = &*self.house;
-        let mut line = Line::open(*proxy, lines.fetch_add(1, Ordering::Relaxed), ledger, outside).await?;
+        let number = lines.fetch_add(1, Ordering::Relaxed);
+        let mut line = Line::open(*proxy, number, &mut self.random, ledger, outside).await?;
         if let Some(secret) = self.secret.take().filter(|_| self.random.one_in(2)) {
             line.say(json!({"type": "resume", "resume": secret}), vec![Answer::Resumed]).await;
         }
@@ -75,13 +76,20 @@ impl Guest {
 
     async fn act(&mut self, line: &mut Line) {
         let topic = TOPICS[self.random.below(TOPICS.len() as u64) as usize];
-        match self.random.below(16) {
+        match self.random.below(18) {
             0 => line.say(json!({"type": "ping"}), vec![Answer::Pong]).await,
             1 => {
-                let command = json!({"type": "history", "topic": topic, "limit": 20});
-                let head = self.head(topic);
-                line.say(command, vec![Answer::History { topic: topic.to_owned(), since: None, limit: 20, head }])
-                    .await;
+                let mut command = json!({"type": "history", "topic": topic, "limit": 20});
+                let since = self.positions.get(topic).cloned().filter(|_| self.random.one_in(2));
+                if let Some((epoch, offset)) = &since {
+                    command["since"] = json!({"epoch": epoch, "offset": offset});
+                }
+                let (topic, head) = (topic.to_owned(), self.head(topic));
+                line.say(command, vec![Answer::History { topic, since, limit: 20, head }]).await;
+            }
+            7 => {
+                let answer = Answer::Presence { topic: topic.to_owned() };
+                line.say(json!({"type": "presence", "topic": topic}), vec![answer]).await;
             }
             2 => {
                 let pattern = PATTERNS[self.random.below(PATTERNS.len() as u64) as usize].to_owned();
@@ -126,19 +134,20 @@ impl Guest {
             command["presence"] = json!(true);
             command["member"] = json!({"c": line.model.number});
         }
-        let head = self.head(topic);
+        let head = self.head(topic).filter(|_| matches!(start, Start::Since { .. }));
         line.say(command, vec![Answer::Subscribed { topic: topic.to_owned(), start, presence, head }]).await;
     }
 
-    /// What is known of a topic at least: where this guest was, and what anybody has seen since.
+    /// What is known of a topic at least: where this guest was. Others may have seen more, and it begins before
+    /// that: what another shard is compressing is still to come for everybody who follows.
     fn head(&self, topic: &str) -> Option<Head> {
-        let (epoch, _) = self.positions.get(topic)?;
-        let newest = lock(&self.house.ledger).newest(topic, epoch);
-        Some(Head { epoch: epoch.clone(), newest, oldest: 0 })
+        let (epoch, newest) = self.positions.get(topic).cloned()?;
+        Some(Head { epoch, newest, oldest: 0 })
     }
 
     async fn publish(&mut self, line: &mut Line, topic: &str, filler: usize) {
         if self.random.one_in(15) && !self.marked.is_empty() {
+            lock(&self.house.ledger).tally.count("repeated publishes");
             let (number, command) = self.marked[self.random.below(self.marked.len() as u64) as usize].clone();
             line.say(command, vec![Answer::Published { number }]).await;
             return;

@@ -9,19 +9,15 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpSocket, TcpStream};
 use tokio::time::{Instant, timeout, timeout_at};
 
-use crate::frames::frame;
+use crate::frames::{self, frame, inflate, whole_frame};
 use crate::ledger::Ledger;
 use crate::model::{Answer, Model};
-use crate::outside::Outside;
-
-const HANDSHAKE: &str = "GET /ws?deflate=off HTTP/1.1\r\nHost: localhost\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n\
-    Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\nSec-WebSocket-Version: 13\r\n\r\n";
-
-/// What the server may close a connection with.
-const CODES: [u64; 5] = [1000, 1012, 4008, 4408, 4409];
+use crate::outside::{Outside, STRICT};
+use crate::random::Random;
 
 pub(crate) struct Line {
     stream: TcpStream,
+    in_msgpack: bool,
     unread: Vec<u8>,
     pub(crate) model: Model,
     ledger: Arc<Mutex<Ledger>>,
@@ -35,13 +31,16 @@ impl Line {
     pub(crate) async fn open(
         address: SocketAddr,
         number: u64,
+        random: &mut Random,
         ledger: &Arc<Mutex<Ledger>>,
         outside: &Arc<Outside>,
     ) -> Option<Line> {
+        let in_msgpack = random.one_in(2);
+        let handshake = handshake(in_msgpack, random.one_in(2));
         let socket = TcpSocket::new_v4().expect("a socket");
         socket.set_recv_buffer_size(16 * 1024).expect("a socket takes a size");
         let mut stream = socket.connect(address).await.ok()?;
-        stream.write_all(HANDSHAKE.as_bytes()).await.ok()?;
+        stream.write_all(handshake.as_bytes()).await.ok()?;
         let mut unread = Vec::new();
         let end = loop {
             let read = timeout(Duration::from_secs(5), stream.read_buf(&mut unread)).await.ok()?.ok()?;
@@ -60,6 +59,7 @@ impl Line {
         unread.drain(..end);
         let mut line = Line {
             stream,
+            in_msgpack,
             unread,
             model: Model::new(number),
             ledger: Arc::clone(ledger),
@@ -77,7 +77,7 @@ impl Line {
             command["id"] = json!(self.ids);
         }
         self.model.asked(self.ids, answers);
-        self.write(&frame(0x81, command.to_string().as_bytes())).await;
+        self.write(&frames::command(&command, self.in_msgpack)).await;
     }
 
     async fn write(&mut self, bytes: &[u8]) {
@@ -104,22 +104,38 @@ impl Line {
         while let Some((first, payload)) = whole_frame(&self.unread[at..]) {
             let payload = at + payload.start..at + payload.end;
             at = payload.end;
-            let payload = self.unread[payload].to_vec();
-            match first {
-                0x81 => {
-                    let event = serde_json::from_slice(&payload).expect("the server writes JSON");
+            let mut payload = self.unread[payload].to_vec();
+            if first & 0x40 != 0 {
+                lock(&self.ledger).tally.count("compressed");
+                payload = inflate(&payload);
+            }
+            match first & !0x40 {
+                0x88 => self.closed(u64::from(u16::from_be_bytes([payload[0], payload[1]]))),
+                0x89 => self.write(&frame(0x8A, &payload)).await,
+                first => {
+                    let event = frames::event(first, &payload, self.in_msgpack);
                     self.model.hear(&event, &mut lock(&self.ledger), &*self.outside);
                 }
-                0x88 => {
-                    let code = u64::from(u16::from_be_bytes([payload[0], payload[1]]));
-                    assert!(CODES.contains(&code), "closed with {code}");
-                    self.model.closed = Some(code);
-                }
-                0x89 => self.write(&frame(0x8A, &payload)).await,
-                other => panic!("a frame that begins with {other:#x}"),
             }
         }
         self.unread.drain(..at);
+    }
+
+    /// The server closes, which it must have a reason to.
+    fn closed(&mut self, code: u64) {
+        self.model.closed = Some(code);
+        let tally = &mut lock(&self.ledger).tally;
+        match code {
+            // It ends, or somebody took this one's place.
+            1012 | 4409 => {}
+            4008 => {
+                assert!(self.model.may_follow(STRICT), "closed for being slow, where nobody asked for it");
+                tally.count("too slow");
+            }
+            // The proxy stalls as it likes.
+            4408 => tally.count("taken for dead"),
+            other => panic!("closed with {other}"),
+        }
     }
 
     /// Nothing more will come.
@@ -130,16 +146,14 @@ impl Line {
     }
 }
 
-/// The first byte of the first frame, and where its payload is, once it has come whole.
-fn whole_frame(bytes: &[u8]) -> Option<(u8, std::ops::Range<usize>)> {
-    let (&first, &short) = (bytes.first()?, bytes.get(1)?);
-    let (start, length) = match short {
-        126 => (4, u64::from(u16::from_be_bytes(*bytes.get(2..)?.first_chunk()?))),
-        127 => (10, u64::from_be_bytes(*bytes.get(2..)?.first_chunk()?)),
-        short => (2, u64::from(short)),
-    };
-    let end = start + usize::try_from(length).expect("a length that fits");
-    (bytes.len() >= end).then_some((first, start..end))
+fn handshake(in_msgpack: bool, compresses: bool) -> String {
+    let protocol = if in_msgpack { "fanfare.v1.msgpack" } else { "fanfare.v1.json" };
+    let compression = if compresses { "Sec-WebSocket-Extensions: permessage-deflate\r\n" } else { "" };
+    format!(
+        "GET /ws HTTP/1.1\r\nHost: localhost\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n\
+         Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\nSec-WebSocket-Version: 13\r\n\
+         Sec-WebSocket-Protocol: {protocol}\r\n{compression}\r\n"
+    )
 }
 
 pub(crate) fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {

@@ -8,7 +8,7 @@
 #![cfg(feature = "server")]
 #![expect(clippy::print_stdout, reason = "what a run was about, and its seed")]
 
-#[path = "../support/frames.rs"]
+#[path = "../../src/simulation/frames.rs"]
 mod frames;
 mod guest;
 #[path = "../../src/simulation/ledger.rs"]
@@ -16,7 +16,6 @@ mod guest;
 mod ledger;
 mod line;
 #[path = "../../src/simulation/model/mod.rs"]
-#[expect(dead_code, reason = "the simulation asks for more")]
 mod model;
 mod outside;
 mod proxy;
@@ -27,6 +26,7 @@ mod random;
 mod server;
 
 use std::fs;
+use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
@@ -41,12 +41,16 @@ use tokio::time::{Instant, sleep};
 use guest::{Guest, House};
 use ledger::{Ledger, Place, Sent, data};
 use line::{Line, lock};
+use model::matches;
 use outside::{CONFIGURATION, Outside, TOPICS, Truth, ask};
 use proxy::Proxy;
 use random::Random;
 use server::Server;
 
 const GUESTS: u64 = 24;
+
+/// A run of this length has been about everything.
+const LONG_SECONDS: u64 = 60;
 
 /// How long it takes, at most, until everybody has been told everything.
 const QUIET_TIME: Duration = Duration::from_secs(60);
@@ -104,7 +108,8 @@ async fn storm(name: &str, keeps: bool) {
         });
     }
 
-    let mut restarts = 0;
+    // How often it ended, and how often without a word: then it begins anew even with its histories on disk.
+    let (mut restarts, mut kills) = (0, 0);
     while Instant::now() + Duration::from_secs(2) < end {
         sleep(Duration::from_millis(1_500 + seconds * 60)).await;
         restarts += 1;
@@ -113,6 +118,7 @@ async fn storm(name: &str, keeps: bool) {
             kill_process(pid, Signal::TERM).expect("it runs");
         } else {
             running.child.kill().expect("it runs");
+            kills += 1;
         }
         running.child.wait().expect("it ends");
         running = start();
@@ -138,25 +144,25 @@ async fn storm(name: &str, keeps: bool) {
         let offset = placed["offset"].as_u64().expect("an offset");
         lock(&ledger).see(&Place { topic: topic.to_owned(), epoch, offset }, number);
     }
-    let heads = Truth::of(server).await.heads;
+    // Until everybody is level with what the server says, and that has not changed meanwhile: what connections had
+    // sent that are cut by now may still be carried out.
     let mut turn = 0;
     let mut last = Truth::default();
     while Instant::now() < deadline {
-        let now = Truth { heads: heads.clone(), ..Truth::of(server).await };
+        let now = Truth::of(server).await;
         if now != last {
             turn += 1;
             last = now.clone();
             said.send_replace((turn, Some(now)));
+        } else if level.iter().all(|level| level.load(Ordering::Relaxed) == turn) {
+            break;
         }
         sleep(Duration::from_millis(100)).await;
         if let Some(failed) = guests.try_join_next() {
             failed.expect("a guest sees what it must");
         }
-        if level.iter().all(|level| level.load(Ordering::Relaxed) == turn) {
-            break;
-        }
     }
-    outside.know(heads);
+    outside.know(last.heads.clone());
     said.send_replace((u64::MAX, None));
     let mut open = 0;
     while let Some(line) = guests.join_next().await {
@@ -171,10 +177,34 @@ async fn storm(name: &str, keeps: bool) {
             }
         }
     }
-    let ledger = lock(&ledger);
+    let ledger = lock(&ledger).clone();
+    println!("seed {seed}, {restarts} restarts, {kills} kills, {open} of {GUESTS} to the end: {:?}", ledger.tally);
     ledger.check_conflated();
-    println!("seed {seed}, {restarts} restarts, {open} of {GUESTS} to the end: {:?}", ledger.tally);
+    for topic in TOPICS.into_iter().filter(|topic| !matches("brief.*", topic)) {
+        let ends = if keeps { kills } else { restarts };
+        assert!(ledger.numberings(topic) <= 1 + ends, "{topic} began anew without a reason");
+    }
     assert!(open > GUESTS / 2, "only {open} were there in the end");
+    let missing = ledger.tally.missing();
+    assert!(seconds < LONG_SECONDS || missing.is_empty(), "it never came to {missing:?}");
+    wait_until_nobody_is_there(server).await;
+}
+
+/// Everybody has gone, and the server holds nothing for them any more.
+async fn wait_until_nobody_is_there(server: SocketAddr) {
+    let deadline = Instant::now() + QUIET_TIME;
+    loop {
+        let metrics = outside::read(server, "GET", "/metrics", "").await;
+        let held = ["connections", "subscriptions", "stalled_connections"].map(|name| {
+            let line = metrics.lines().find_map(|line| line.strip_prefix(&format!("fanfare_{name} ")));
+            (name, line.and_then(|figure| figure.parse::<u64>().ok()).unwrap_or_else(|| panic!("no {name}: {metrics}")))
+        });
+        if held.iter().all(|(_, count)| *count == 0) {
+            return;
+        }
+        assert!(Instant::now() < deadline, "still held: {held:?}");
+        sleep(Duration::from_millis(50)).await;
+    }
 }
 
 /// Reads until it is told that all is done, and says how far it is.

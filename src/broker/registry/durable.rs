@@ -125,6 +125,11 @@ impl Registry {
         self.repeats().list(from, limit)
     }
 
+    /// The number that the next mark gets.
+    pub(crate) fn marks_end(&self) -> u64 {
+        self.repeats().end()
+    }
+
     /// Remembers a publish by the mark it had, as if it had just been placed.
     pub(crate) fn remember_mark(&self, number: u64, mark: &Mark) {
         self.repeats().restore(number, mark);

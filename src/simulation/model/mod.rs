@@ -177,6 +177,15 @@ impl Model {
         self.follows.keys()
     }
 
+    /// Whether it follows a topic, or has asked to.
+    pub(crate) fn may_follow(&self, topic: &str) -> bool {
+        let asked = self.waiting().filter_map(|answer| match answer {
+            Answer::Subscribed { topic: filter, .. } | Answer::Following { pattern: filter, .. } => Some(filter),
+            _ => None,
+        });
+        asked.chain(self.follows()).any(|filter| matches(filter, topic))
+    }
+
     pub(crate) fn views(&self) -> &BTreeMap<String, Option<View>> {
         &self.views
     }
