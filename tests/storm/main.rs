@@ -110,8 +110,10 @@ async fn storm(name: &str, keeps: bool) {
 
     // How often it ended, and how often without a word: then it begins anew even with its histories on disk.
     let (mut restarts, mut kills) = (0, 0);
-    while Instant::now() + Duration::from_secs(2) < end {
-        sleep(Duration::from_millis(1_500 + seconds * 60)).await;
+    let lifetime = Duration::from_millis(1_500 + seconds * 60);
+    // Not after the end: whoever has come back by then stays, and somebody has to publish so that topics stay.
+    while Instant::now() + lifetime < end {
+        sleep(lifetime).await;
         restarts += 1;
         if restarts % 3 == 0 {
             let pid = Pid::from_child(&running.child);

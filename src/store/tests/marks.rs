@@ -48,7 +48,7 @@ fn a_repeated_publish_is_known_after_a_restart() {
 
 #[test]
 fn a_marked_message_is_in_the_file_with_its_mark_or_not_at_all() {
-    const WRITES: usize = 5;
+    const WRITES: usize = 3;
     let dir = Dir::new();
     let build = || Broker::builder().history(History { entries: 40, ..History::default() });
     let mut run = Run::with(&dir.0, 1_000_000, build());
