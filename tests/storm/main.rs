@@ -50,7 +50,7 @@ use server::Server;
 const GUESTS: u64 = 24;
 
 /// A run of this length has been about everything.
-const LONG_SECONDS: u64 = 60;
+const LONG_SECONDS: u64 = 300;
 
 /// How long it takes, at most, until everybody has been told everything.
 const QUIET_TIME: Duration = Duration::from_secs(60);
@@ -187,7 +187,9 @@ async fn storm(name: &str, keeps: bool) {
         assert!(ledger.numberings(topic) <= 1 + ends, "{topic} began anew without a reason");
     }
     assert!(open > GUESTS / 2, "only {open} were there in the end");
-    let missing = ledger.tally.missing();
+    let mut missing = ledger.tally.missing();
+    // Here somebody always follows them.
+    missing.retain(|what| *what != "topics born anew");
     assert!(seconds < LONG_SECONDS || missing.is_empty(), "it never came to {missing:?}");
     wait_until_nobody_is_there(server).await;
 }
