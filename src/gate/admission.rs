@@ -25,13 +25,15 @@ pub(crate) struct Rules {
     pub(crate) hooks: Option<Arc<dyn Hooks>>,
 }
 
-/// Gives out passes.
+/// Gives out passes. One pointer, as each connection holds it.
 #[derive(Clone)]
-pub(crate) struct Gate {
+pub(crate) struct Gate(Arc<Parts>);
+
+struct Parts {
     broker: Broker,
-    rules: Arc<Rules>,
+    rules: Rules,
     /// Credentials that did not count.
-    refused: Arc<AtomicU64>,
+    refused: AtomicU64,
 }
 
 /// Whose pass it is.
@@ -57,22 +59,22 @@ pub(crate) struct Renewed {
 
 impl Gate {
     pub(crate) fn new(broker: Broker, rules: Rules) -> Self {
-        Gate { broker, rules: Arc::new(rules), refused: Arc::default() }
+        Gate(Arc::new(Parts { broker, rules, refused: AtomicU64::new(0) }))
     }
 
     /// Whether anybody is asked who they are.
     pub(crate) fn asks(&self) -> bool {
-        self.rules.authenticator.is_some()
+        self.0.rules.authenticator.is_some()
     }
 
     /// Whether somebody who shows nothing may do something.
     pub(crate) fn serves_strangers(&self) -> bool {
-        !self.asks() || !self.rules.anonymous.is_none()
+        !self.asks() || !self.0.rules.anonymous.is_none()
     }
 
     /// How many credentials did not count.
     pub(crate) fn refused(&self) -> u64 {
-        self.refused.load(Ordering::Relaxed)
+        self.0.refused.load(Ordering::Relaxed)
     }
 
     /// The pass of whoever shows this, or shows nothing. `connection` is `None` over HTTP.
@@ -85,15 +87,15 @@ impl Gate {
         shown: Option<Credential<'_>>,
         connection: Option<ConnectionId>,
     ) -> Result<Pass, Denied> {
-        let holder = match (&self.rules.authenticator, shown) {
+        let holder = match (&self.0.rules.authenticator, shown) {
             (None, _) => Holder::Anybody,
-            (Some(_), None) if self.serves_strangers() => Holder::Anonymous(Arc::clone(&self.rules.anonymous)),
+            (Some(_), None) if self.serves_strangers() => Holder::Anonymous(Arc::clone(&self.0.rules.anonymous)),
             (Some(_), None) => Holder::Stranger,
             (Some(authenticator), Some(credential)) => {
                 Holder::Known(Arc::new(self.judge(&**authenticator, credential).await?))
             }
         };
-        let pass = Pass::new(self.broker.clone(), holder, self.rules.hooks.clone(), connection);
+        let pass = Pass::new(self.0.broker.clone(), holder, self.0.rules.hooks.clone(), connection);
         if !pass.is_stranger() {
             pass.connect()?;
         }
@@ -102,7 +104,7 @@ impl Gate {
 
     /// The pass of somebody who may do nothing.
     pub(crate) fn stranger(&self) -> Pass {
-        Pass::new(self.broker.clone(), Holder::Stranger, None, None)
+        Pass::new(self.0.broker.clone(), Holder::Stranger, None, None)
     }
 
     /// The pass of somebody who shows a token in the midst of a connection.
@@ -112,7 +114,7 @@ impl Gate {
     /// As [`admit`](Self::admit); and a token of somebody else, for what the connection did so far it did
     /// under another name.
     pub(crate) async fn renew(&self, pass: &Pass, token: &str) -> Result<Renewed, Denied> {
-        let Some(authenticator) = &self.rules.authenticator else {
+        let Some(authenticator) = &self.0.rules.authenticator else {
             return Err(Denied::new(ErrorCode::BadRequest, "no credentials are configured here"));
         };
         let identity = self.judge(&**authenticator, Credential::Token(token)).await?;
@@ -130,7 +132,7 @@ impl Gate {
     async fn judge(&self, authenticator: &dyn Authenticator, shown: Credential<'_>) -> Result<Identity, Denied> {
         let judged = timeout(AUTHENTICATE_TIME, authenticator.authenticate(shown)).await;
         judged.unwrap_or(Err(AuthError::Unavailable)).map_err(|error| {
-            self.refused.fetch_add(1, Ordering::Relaxed);
+            self.0.refused.fetch_add(1, Ordering::Relaxed);
             match error {
                 AuthError::Unavailable => Denied::overloaded("credentials cannot be checked at the moment"),
                 AuthError::Forbidden(_) => Denied::new(ErrorCode::Forbidden, error.to_string()),

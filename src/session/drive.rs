@@ -122,7 +122,6 @@ struct Session {
     mailbox: Arc<Mailbox>,
     options: Arc<SessionOptions>,
     deflate: Option<ws::Deflate>,
-    resumables: Arc<Resumables>,
     /// There until the session is dropped.
     resumable: Option<Resumable>,
     /// Finished replies that have not been handed to the shard.
@@ -165,7 +164,7 @@ impl Session {
         let link = Arc::new(Link::new(id, form, transport));
         mailbox.post(&link, What::Open);
         let resumable = resumables.add(&link, &mailbox, pass.subject().cloned(), address);
-        let secret = resumable.secret;
+        let secret = resumable.secret();
         let machine = Machine::new(pass, meters, id, form, &options);
         let mut session = Session {
             machine,
@@ -174,7 +173,6 @@ impl Session {
             mailbox,
             options,
             deflate,
-            resumables,
             out: Vec::new(),
             asked: 0,
             turn: 0,
@@ -410,7 +408,8 @@ impl Session {
 
     /// Takes the place of another connection, whose end is the other shard's to make.
     async fn resume(&mut self, asker: &Asker, secret: &str) {
-        let found = self.resumables.find(secret, self.machine.pass().subject());
+        let all = self.resumable.as_ref().map(Resumable::all);
+        let found = all.and_then(|all| all.find(secret, self.machine.pass().subject()));
         let Some((taken, mailbox)) = found.filter(|(taken, _)| taken.id() != self.link.id) else {
             let denied = Denied::new(ErrorCode::BadRequest, "no other connection has this secret any more");
             self.machine.deny(&denied, asker.id.as_ref(), asker.index, None, &mut self.out);
@@ -443,7 +442,7 @@ impl Session {
         self.link.hear(self.mailbox.tick());
         match renewed {
             Ok(renewed) => {
-                if let Some(resumable) = &self.resumable {
+                if let Some(resumable) = &mut self.resumable {
                     resumable.belong_to(renewed.pass.subject().cloned());
                 }
                 self.machine.authenticated(renewed.pass, id.as_ref(), &mut self.out);

@@ -143,10 +143,10 @@ pub(super) struct Machine {
     connection: ConnectionId,
     form: Form,
     /// Malformed commands since the last one that was not.
-    malformed: usize,
+    malformed: u32,
     /// As many are borne; the next one ends the connection.
-    malformed_max: usize,
-    items_max: usize,
+    malformed_max: u32,
+    items_max: u32,
     /// The topic that was published to last: most connections publish to one.
     recent: Option<Arc<Topic>>,
 }
@@ -165,8 +165,8 @@ impl Machine {
             connection,
             form,
             malformed: 0,
-            malformed_max: options.malformed_in_a_row_max,
-            items_max: options.batch_items_max,
+            malformed_max: u32::try_from(options.malformed_in_a_row_max).unwrap_or(u32::MAX),
+            items_max: u32::try_from(options.batch_items_max).unwrap_or(u32::MAX),
             recent: None,
         }
     }
@@ -320,7 +320,7 @@ impl Machine {
             self.malformed = 0;
             return Step::Answered;
         }
-        self.malformed += 1;
+        self.malformed = self.malformed.saturating_add(1);
         if self.malformed <= self.malformed_max { Step::Answered } else { Step::GiveUp }
     }
 
@@ -435,7 +435,7 @@ impl Machine {
         index: Option<u32>,
         what: impl Fn(&Item<'_>, Asker) -> Result<What, Denied>,
     ) -> Result<Step, Denied> {
-        if items.clone().nth(self.items_max).is_some() {
+        if items.clone().nth(self.items_max as usize).is_some() {
             let message = format!("more than {} topics in one command", self.items_max);
             return Err(Denied::new(ErrorCode::TooLarge, message));
         }

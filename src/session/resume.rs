@@ -1,6 +1,8 @@
 //! Connections by their secrets, for those who take their place.
 
-use std::collections::HashMap;
+use std::borrow::Borrow;
+use std::collections::HashSet;
+use std::hash::{Hash, Hasher};
 use std::net::{IpAddr, Ipv6Addr};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 use std::time::{SystemTime, UNIX_EPOCH};
@@ -12,16 +14,24 @@ use crate::fanout::{Goodbye, Link, Mailbox, What};
 use crate::protocol::{CloseCode, Epoch};
 
 /// What a connection is told in its `welcome`, and nobody else: 128 bits that nobody can guess.
+///
+/// As bytes: a number of so many bits would have places of 16 bytes alone for what is beside it.
 #[derive(Clone, Copy, PartialEq, Eq, Hash)]
-pub(super) struct Secret(u128);
+pub(super) struct Secret([u8; 16]);
 
 /// All connections of a service.
 #[derive(Default)]
 pub(crate) struct Resumables(Mutex<BySecret>);
 
-type BySecret = HashMap<Secret, Place, RandomState>;
+/// Nothing but pointers: a table is half empty at times.
+type BySecret = HashSet<Known, RandomState>;
 
+/// A place, found by its secret.
+struct Known(Arc<Place>);
+
+#[derive(Clone)]
 struct Place {
+    secret: Secret,
     id: ConnectionId,
     /// Gone if the connection was lost; then its members stay for a while.
     link: Weak<Link>,
@@ -55,21 +65,41 @@ pub(crate) struct Connected {
 
 /// A connection, or what it leaves behind, can be found by its secret for as long as this lives.
 pub(super) struct Resumable {
-    pub(super) secret: Secret,
+    place: Arc<Place>,
     all: Arc<Resumables>,
+}
+
+impl Borrow<Secret> for Known {
+    fn borrow(&self) -> &Secret {
+        &self.0.secret
+    }
+}
+
+impl PartialEq for Known {
+    fn eq(&self, other: &Self) -> bool {
+        self.0.secret == other.0.secret
+    }
+}
+
+impl Eq for Known {}
+
+impl Hash for Known {
+    fn hash<H: Hasher>(&self, state: &mut H) {
+        self.0.secret.hash(state);
+    }
 }
 
 impl Secret {
     fn new() -> Self {
         let mut bytes = [0; 16];
         getrandom::fill(&mut bytes).expect("the operating system gives randomness");
-        Secret(u128::from_le_bytes(bytes))
+        Secret(bytes)
     }
 
     /// In base 36, always as long.
     pub(super) fn text(self) -> String {
         const DIGITS: usize = 25;
-        let mut number = self.0;
+        let mut number = u128::from_le_bytes(self.0);
         let mut digits = [b'0'; DIGITS];
         for digit in digits.iter_mut().rev() {
             *digit = b"0123456789abcdefghijklmnopqrstuvwxyz"[(number % 36) as usize];
@@ -79,7 +109,7 @@ impl Secret {
     }
 
     fn parse(text: &str) -> Option<Self> {
-        u128::from_str_radix(text, 36).ok().map(Secret)
+        u128::from_str_radix(text, 36).ok().map(|number| Secret(number.to_le_bytes()))
     }
 }
 
@@ -110,16 +140,16 @@ impl Resumables {
             Some(IpAddr::V6(address)) => address,
             None => Ipv6Addr::UNSPECIFIED,
         };
-        let (link, mailbox) = (Arc::clone(link), Arc::clone(mailbox));
-        let place = Place { id: link.id, link: Arc::downgrade(&link), mailbox, subject, address, since_ms };
-        self.lock().insert(secret, place);
-        Resumable { secret, all: Arc::clone(self) }
+        let (id, link, mailbox) = (link.id, Arc::downgrade(link), Arc::clone(mailbox));
+        let place = Arc::new(Place { secret, id, link, mailbox, subject, address, since_ms });
+        self.lock().insert(Known(Arc::clone(&place)));
+        Resumable { place, all: Arc::clone(self) }
     }
 
     /// The place of the connection that was told this, if `subject` has it; and where it is served.
     pub(super) fn find(&self, text: &str, subject: Option<&Arc<str>>) -> Option<(Taken, Arc<Mailbox>)> {
         let all = self.lock();
-        let place = all.get(&Secret::parse(text)?).filter(|place| place.subject.as_ref() == subject)?;
+        let Known(place) = all.get(&Secret::parse(text)?).filter(|Known(place)| place.subject.as_ref() == subject)?;
         let taken = place.link.upgrade().map_or(Taken::Left(place.id), Taken::From);
         Some((taken, Arc::clone(&place.mailbox)))
     }
@@ -127,8 +157,8 @@ impl Resumables {
     /// All connections, in no order.
     pub(crate) fn list(&self) -> Vec<Connected> {
         let all = self.lock();
-        let connected = all.values().filter_map(|place| {
-            let Place { subject, address, since_ms, .. } = place;
+        let connected = all.iter().filter_map(|Known(place)| {
+            let Place { subject, address, since_ms, .. } = &**place;
             if place.link.strong_count() == 0 {
                 return None;
             }
@@ -143,8 +173,8 @@ impl Resumables {
         let Some(id) = Epoch::parse(connection).map(|number| ConnectionId(number.0)) else { return false };
         let found = {
             let all = self.lock();
-            let place = all.values().find(|place| place.id == id);
-            place.and_then(|place| Some((place.link.upgrade()?, Arc::clone(&place.mailbox))))
+            let place = all.iter().find(|Known(place)| place.id == id);
+            place.and_then(|Known(place)| Some((place.link.upgrade()?, Arc::clone(&place.mailbox))))
         };
         let Some((link, mailbox)) = found else { return false };
         let goodbye = Some(Goodbye { reconnect_ms: None });
@@ -158,18 +188,27 @@ impl Resumables {
 }
 
 impl Resumable {
+    /// What the connection is told.
+    pub(super) fn secret(&self) -> Secret {
+        self.place.secret
+    }
+
+    /// All that there are beside it.
+    pub(super) fn all(&self) -> &Resumables {
+        &self.all
+    }
+
     /// From now on `subject` has the connection.
-    pub(super) fn belong_to(&self, subject: Option<Arc<str>>) {
-        if let Some(place) = self.all.lock().get_mut(&self.secret) {
-            place.subject = subject;
-        }
+    pub(super) fn belong_to(&mut self, subject: Option<Arc<str>>) {
+        self.place = Arc::new(Place { subject, ..Place::clone(&self.place) });
+        self.all.lock().replace(Known(Arc::clone(&self.place)));
     }
 }
 
 impl Drop for Resumable {
     fn drop(&mut self) {
         let mut all = self.all.lock();
-        all.remove(&self.secret);
+        all.remove(&self.place.secret);
         // What a crowd needed is given back once it has left.
         if all.capacity() > 1_024 && all.len() < all.capacity() / 8 {
             all.shrink_to_fit();
@@ -190,7 +229,8 @@ mod tests {
 
     #[test]
     fn a_secret_is_read_as_it_was_written() {
-        for secret in [Secret(0), Secret(35), Secret(36), Secret(u128::MAX), Secret::new()] {
+        let numbers = [0, 35, 36, u128::MAX].map(|number| Secret(number.to_le_bytes()));
+        for secret in numbers.into_iter().chain([Secret::new()]) {
             assert!(Secret::parse(&secret.text()) == Some(secret));
         }
         for text in ["", "-1", "z".repeat(26).as_str(), "\u{e9}"] {
