@@ -115,6 +115,10 @@ fn compare(options: &Options) -> Result<bool> {
     }
     proc::raise_descriptors();
     let cores = if options.quick { None } else { proc::cores() };
+    let began_under = proc::load_average();
+    let text = |record: &Record| {
+        report::text(record, &options.peers, &options.scenarios, cores.is_some(), began_under.as_deref())
+    };
     let mut record = Record::default();
     for round in 0..options.rounds {
         for scenario in &options.scenarios {
@@ -130,15 +134,15 @@ fn compare(options: &Options) -> Result<bool> {
                 record.add(peer, scenario, sample);
             }
         }
+        // Whoever has no time for the other rounds keeps this one.
+        if options.write {
+            chart::write(&record, &options.peers, &options.scenarios)?;
+            page::write("peers", &text(&record))?;
+        }
     }
-    let text = report::text(&record, options.peers.as_slice(), &options.scenarios, cores.is_some());
-    println!("{text}");
+    println!("{}", text(&record));
     if options.quick {
         println!("A smoke run: nothing is pinned, nothing is judged but that every message arrived.");
-    }
-    if options.write {
-        chart::write(&record, &options.peers, &options.scenarios)?;
-        page::write("peers", &text)?;
     }
     let failures = record.failures(&options.peers, &options.scenarios);
     for failure in &failures {

@@ -31,8 +31,22 @@ const CONNECTIONS: [Column; 3] = [
     ("connects/s", |sample| sample.joined_per_second),
 ];
 
-pub(crate) fn text(record: &Record, peers: &[Peer], scenarios: &[Scenario], pinned: bool) -> String {
-    let mut text = page::circumstances(pinned, record.rounds()) + "\n";
+/// All figures; `load` is what else the machine had to do when it began.
+pub(crate) fn text(
+    record: &Record,
+    peers: &[Peer],
+    scenarios: &[Scenario],
+    pinned: bool,
+    load: Option<&str>,
+) -> String {
+    let mut text = page::circumstances(pinned, record.rounds());
+    if let Some(load) = load {
+        let _ = writeln!(
+            text,
+            "The machine's load average before: {load}; where it is 1 or more, others had the cores as well."
+        );
+    }
+    text.push('\n');
     for peer in peers {
         let _ = writeln!(text, "- {}", peer.version());
     }
