@@ -5,11 +5,12 @@ use std::collections::BTreeSet;
 use std::fs;
 use std::path::Path;
 
-use crate::{auth, limits, protocol, ring, ws};
+use crate::{auth, broker, limits, protocol, ring, ws};
 
 type Body = fn(&[u8]);
 
 const TARGETS: &[(&str, Body)] = &[
+    ("broker", broker::fuzz::fuzz_ops),
     ("command_json", protocol::fuzz::fuzz_command_json),
     ("command_msgpack", protocol::fuzz::fuzz_command_msgpack),
     ("forwarded", limits::fuzz::forwarded),

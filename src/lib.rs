@@ -61,6 +61,10 @@ pub use store::{Restored, Store, StoreError};
 /// Parts that benches and fuzz targets reach. No promise is made about them.
 #[doc(hidden)]
 pub mod internals {
+    pub mod broker {
+        #[cfg(any(test, fuzzing))]
+        pub use crate::broker::fuzz::fuzz_ops;
+    }
     pub mod limits {
         #[cfg(any(test, fuzzing))]
         pub use crate::limits::fuzz::{forwarded, proxy_protocol};

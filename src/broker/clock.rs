@@ -1,8 +1,8 @@
 //! What time it is for a broker.
 
-#[cfg(test)]
+#[cfg(any(test, fuzzing))]
 use std::sync::Arc;
-#[cfg(test)]
+#[cfg(any(test, fuzzing))]
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Instant, SystemTime, UNIX_EPOCH};
 
@@ -12,7 +12,7 @@ pub(super) enum Clock {
     /// The system's clock as it stood when the broker was built, and what has gone by since.
     System { started: Instant, started_ms: u64 },
     /// Set by whoever holds the other end.
-    #[cfg(test)]
+    #[cfg(any(test, fuzzing))]
     ByHand(Arc<AtomicU64>),
     /// A runtime's, which may stand still, from then on.
     #[cfg(test)]
@@ -29,7 +29,7 @@ impl Clock {
     pub(super) fn now_ms(&self) -> u64 {
         match self {
             Clock::System { started, started_ms } => started_ms + started.elapsed().as_millis() as u64,
-            #[cfg(test)]
+            #[cfg(any(test, fuzzing))]
             Clock::ByHand(now_ms) => now_ms.load(Ordering::Relaxed),
             #[cfg(test)]
             Clock::OfRuntime(started) => started.elapsed().as_millis() as u64,
@@ -40,7 +40,7 @@ impl Clock {
     pub(super) fn uptime_ms(&self) -> u64 {
         match self {
             Clock::System { started, .. } => started.elapsed().as_millis() as u64,
-            #[cfg(test)]
+            #[cfg(any(test, fuzzing))]
             Clock::ByHand(now_ms) => now_ms.load(Ordering::Relaxed),
             #[cfg(test)]
             Clock::OfRuntime(started) => started.elapsed().as_millis() as u64,

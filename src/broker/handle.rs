@@ -480,7 +480,7 @@ impl Builder {
     }
 
     /// A broker for which it is what time its holder says.
-    #[cfg(test)]
+    #[cfg(any(test, fuzzing))]
     pub(crate) fn build_by(self, now_ms: &Arc<AtomicU64>) -> Broker {
         self.build_with(Clock::ByHand(Arc::clone(now_ms)), random)
     }

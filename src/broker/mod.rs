@@ -6,11 +6,15 @@
 
 mod clock;
 mod form;
+#[cfg(any(test, fuzzing))]
+pub(crate) mod fuzz;
 mod handle;
 mod history;
 mod inbox;
 mod message;
 mod options;
+#[cfg(any(test, fuzzing))]
+mod oracle;
 mod pattern_tree;
 mod presence;
 mod registry;
