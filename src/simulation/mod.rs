@@ -7,6 +7,7 @@
 #![expect(clippy::print_stdout, reason = "the seed of a failure, and what a run was about")]
 
 mod client;
+mod dead;
 mod frames;
 #[expect(dead_code, reason = "the storm asks for more")]
 mod ledger;

@@ -11,10 +11,12 @@ use rustix::event::{Timespec, epoll};
 use socket2::{Domain, Protocol, Socket, Type};
 
 use crate::peer::{Answer, CLOSE, whole_frame};
+use crate::table::Doors;
 
 /// What each of them does.
 #[derive(Clone, Debug)]
 pub(crate) struct Flood {
+    pub(crate) doors: Doors,
     pub(crate) addresses: u8,
     pub(crate) connections_of_each: usize,
     /// What a connection begins with.

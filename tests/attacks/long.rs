@@ -16,7 +16,8 @@ use crate::honest::{Crowd, Seen};
 use crate::measure::{cpu, median, percentile, pin, processors, resident};
 use crate::peer::{Answer, PING, PONG, TEXT, handshake};
 use crate::server::Server;
-use crate::table::{ATTACKS, Attack, Doors, Target};
+use crate::table::{ATTACKS, Attack, Doors, Target, auth};
+use crate::tokens::{ana, bad_tokens, sign};
 
 const SUBSCRIBERS: usize = 50;
 
@@ -113,7 +114,7 @@ fn what_attacks_cost() {
         report.say(costs.row(attack.name));
     }
     for (name, flood) in floods().into_iter().filter(|(name, _)| is_chosen(name)) {
-        let costs = measure(Doors::Open, (server, others), |server| flood.run(server.address(), DURING));
+        let costs = measure(flood.doors, (server, others), |server| flood.run(server.address(), DURING));
         report.say(costs.row(name));
     }
     let mut verdicts = vec![String::new()];
@@ -121,7 +122,7 @@ fn what_attacks_cost() {
     for (name, flood) in goals().into_iter().filter(|(name, _)| is_chosen(name)) {
         let rounds: Vec<_> = (0..ROUNDS)
             .map(|_| {
-                let costs = measure(Doors::Open, (server, others), |server| flood.run(server.address(), DURING));
+                let costs = measure(flood.doors, (server, others), |server| flood.run(server.address(), DURING));
                 report.say(costs.row(name));
                 costs
             })
@@ -216,13 +217,14 @@ fn strike(attack: &Attack, server: &Server) -> BTreeMap<Answer, u64> {
 
 fn websocket(name: &'static str, connections_of_each: usize, round: Vec<u8>) -> (&'static str, Flood) {
     let unit = round.len();
-    (name, Flood { addresses: ADDRESSES, connections_of_each, opening: handshake("").into_bytes(), round, unit })
+    let (doors, opening) = (Doors::Open, handshake("").into_bytes());
+    (name, Flood { doors, addresses: ADDRESSES, connections_of_each, opening, round, unit })
 }
 
 fn plain(name: &'static str, opening: &str, round: &str) -> (&'static str, Flood) {
     let (opening, round) = (opening.as_bytes().to_vec(), round.repeat(100).into_bytes());
     let unit = round.len();
-    (name, Flood { addresses: ADDRESSES, connections_of_each: 1, opening, round, unit })
+    (name, Flood { doors: Doors::Open, addresses: ADDRESSES, connections_of_each: 1, opening, round, unit })
 }
 
 fn text(command: &str) -> Vec<u8> {
@@ -257,6 +259,8 @@ fn floods() -> Vec<(&'static str, Flood)> {
         websocket("pongs", 1, frame(PONG, b"").repeat(100)),
         websocket("empty fragments", 1, [frame(0x01, b""), frame(0x00, b"").repeat(4_000), frame(0x80, b"1")].concat()),
         websocket("histories", 1, [text(&message), history].concat()),
+        forged_tokens("forged tokens beside good ones", &format!("Authorization: Bearer {}\r\n", sign(&ana(3_600)))),
+        forged_tokens("forged tokens by strangers", ""),
         million(),
         plain("connections that vanish at once", "", ""),
         plain("handshakes that vanish at once", &handshake(""), ""),
@@ -265,6 +269,13 @@ fn floods() -> Vec<(&'static str, Flood)> {
         plain("requests: /v1/topics", "", &get("/v1/topics")),
         plain("requests: bad handshakes", "", &get("/ws")),
     ]
+}
+
+/// Shows one bad token after the other by command, with these lines in the handshake.
+fn forged_tokens(name: &'static str, lines: &str) -> (&'static str, Flood) {
+    let round = bad_tokens().iter().flat_map(|(_, token)| text(&auth(token))).collect();
+    let (name, flood) = websocket(name, 1, round);
+    (name, Flood { doors: Doors::Guarded, opening: handshake(lines).into_bytes(), ..flood })
 }
 
 /// Publishes to a million topics in turn.

@@ -153,14 +153,36 @@ impl Peer {
         self.show(&frame(TEXT, command.as_bytes()))
     }
 
+    /// How the connection ends after a command.
+    pub(crate) fn ask_to_the_end(&mut self, command: &str) -> Answer {
+        self.send(command);
+        self.end()
+    }
+
     /// What becomes of such bytes.
     pub(crate) fn show(&mut self, bytes: &[u8]) -> Answer {
         self.write(bytes);
         self.answer()
     }
 
+    /// Sends one after the other until the connection ends, with a thread that reads what is answered.
+    pub(crate) fn flood(&mut self, first: u8, payload: impl Fn(u32) -> String) -> Answer {
+        let mut writer = self.another_end();
+        thread::scope(|scope| {
+            let reader = scope.spawn(move || self.end());
+            for number in 0.. {
+                let frames: Vec<u8> =
+                    (0..50).flat_map(|nth| frame(first, payload(50 * number + nth).as_bytes())).collect();
+                if reader.is_finished() || writer.write_all(&frames).is_err() {
+                    break;
+                }
+            }
+            reader.join().expect("the server speaks the protocol")
+        })
+    }
+
     /// Another handle to the connection, to write while this one reads.
-    pub(crate) fn another_end(&self) -> TcpStream {
+    fn another_end(&self) -> TcpStream {
         self.stream.try_clone().expect("a socket can be shared")
     }
 

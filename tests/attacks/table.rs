@@ -1,8 +1,6 @@
 //! The attacks, and what is answered to each.
 
-use std::io::Write;
 use std::net::{Ipv4Addr, SocketAddr};
-use std::thread;
 use std::time::{Duration, Instant};
 
 use miniz_oxide::deflate::compress_to_vec;
@@ -67,8 +65,18 @@ pub(crate) const ATTACKS: &[Attack] = &[
         let item = |token: &str| format!("Sec-WebSocket-Protocol: fanfare.v1.json, fanfare.token.{token}\r\n");
         target.each_token(|token| target.upgraded(&item(token)).map_or_else(|answer| answer, |mut peer| peer.end()))
     }),
+    guarded("each bad token, by command", "close 4401", |target| {
+        target.each_token(|token| target.upgraded_peer().ask_to_the_end(&auth(token)))
+    }),
+    guarded("a bad token beside a good one", "error unauthorized", |target| {
+        let mut ana = target.ana();
+        same(bad_tokens().iter().take(3).map(|(_, token)| ana.tell(&auth(token))))
+    }),
     guarded("a token of 20,000 bytes", "431", |target| {
         target.ask(&handshake(&format!("Authorization: Bearer {}\r\n", "a".repeat(20_000))))
+    }),
+    guarded("a token of 65,000 bytes, by command", "close 4401", |target| {
+        target.upgraded_peer().ask_to_the_end(&auth(&"a".repeat(65_000)))
     }),
     guarded("a key of another tenant", "401", |target| target.ask(&handshake("X-API-Key: the-key-of-another\r\n"))),
     guarded("topics of another tenant", "error forbidden", |target| {
@@ -130,6 +138,10 @@ pub(crate) const ATTACKS: &[Attack] = &[
     }),
     // Too much in a row.
     open("commands without end", "close 4429", |target| target.flood(TEXT, |_| r#"{"type":"ping"}"#.into())),
+    guarded("bad tokens without end", "close 4429", |target| {
+        let tokens = bad_tokens();
+        target.ana().flood(TEXT, |number| auth(&tokens[number as usize % tokens.len()].1))
+    }),
     open("pings without end", "close 4429", |target| target.flood(PING, |_| String::new())),
     open("publishes without end", "close 4429", |target| {
         target.flood(TEXT, |_| r#"{"type":"publish","topic":"a","data":1}"#.into())
@@ -185,6 +197,11 @@ pub(crate) const ATTACKS: &[Attack] = &[
         peer.never_read(&[b'\n'; 1_000], TRICKLE)
     }),
 ];
+
+/// The command that shows a token.
+pub(crate) fn auth(token: &str) -> String {
+    format!(r#"{{"type":"auth","id":1,"token":"{token}"}}"#)
+}
 
 /// How fast somebody is who is slow on purpose.
 const TRICKLE: Duration = Duration::from_millis(100);
@@ -257,21 +274,8 @@ impl Target {
         same(bad_tokens().iter().map(|(_, token)| show(token)))
     }
 
-    /// Sends one after the other until the connection ends, with a thread that reads what is answered.
     fn flood(self, first: u8, payload: impl Fn(u32) -> String) -> Answer {
-        let mut peer = self.upgraded_peer();
-        let mut writer = peer.another_end();
-        thread::scope(|scope| {
-            let reader = scope.spawn(move || peer.end());
-            for number in 0.. {
-                let frames: Vec<u8> =
-                    (0..50).flat_map(|nth| frame(first, payload(50 * number + nth).as_bytes())).collect();
-                if reader.is_finished() || writer.write_all(&frames).is_err() {
-                    break;
-                }
-            }
-            reader.join().expect("the server speaks the protocol")
-        })
+        self.upgraded_peer().flood(first, payload)
     }
 
     fn subscribe_all(self, name: impl Fn(usize) -> String) -> Answer {

@@ -37,6 +37,11 @@ pub(crate) fn bad_tokens() -> Vec<(&'static str, String)> {
     let (signed, signature) = good.rsplit_once('.').expect("three parts");
     let (header, _) = signed.split_once('.').expect("three parts");
     let forged = part(&json!({"sub": "ana", "exp": now() + 600, "fanfare": {"admin": true}}));
+    // Dearer to refuse than any other: its signature has to be checked with a key of RSA.
+    let by_rsa = encode(&Header::new(Algorithm::RS256), &ana(600), &EncodingKey::from_rsa_pem(RSA).expect("a key"));
+    let by_rsa = by_rsa.expect("a key");
+    let (rsa_header, rsa_signature) = (by_rsa.split_once('.'), by_rsa.rsplit_once('.'));
+    let (rsa_header, rsa_signature) = (rsa_header.expect("three parts").0, rsa_signature.expect("three parts").1);
     let foreign = encode(&Header::new(Algorithm::RS512), &ana(600), &EncodingKey::from_rsa_pem(RSA).expect("a key"));
     let public = std::fs::read(RSA_PUBLIC).expect("a key of the tests");
     let later = json!({"sub": "ana", "exp": now() + 600, "nbf": now() + 300});
@@ -45,6 +50,7 @@ pub(crate) fn bad_tokens() -> Vec<(&'static str, String)> {
         ("no token", "nonsense".into()),
         ("unsigned", format!("{}.{}.", part(&json!({"alg": "none"})), part(&ana(600)))),
         ("forged", format!("{header}.{forged}.{signature}")),
+        ("forged, beside a signature by RSA", format!("{rsa_header}.{forged}.{rsa_signature}")),
         ("of another tenant", hmac(b"the secret of another, of 32 byt")),
         ("signed with the public key", hmac(&public)),
         ("of another algorithm", foreign.expect("a key")),

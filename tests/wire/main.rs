@@ -37,6 +37,7 @@ mod server;
 mod slow;
 #[path = "../support/tokens.rs"]
 mod tokens;
+mod vanished;
 
 use std::time::Duration;
 
