@@ -11,6 +11,7 @@ use std::sync::Arc;
 use super::conn::Conn;
 use super::forms::DEFLATE_BYTES_MAX;
 use super::link::Link;
+use super::shard::Shard;
 use super::slots::{TopicSlot, TopicSlots};
 use super::stalled::{Partial, Place, Rest, Stalled};
 use super::stats::Stats;
@@ -192,6 +193,37 @@ fn announce_gaps(conn: &mut Conn, slots: &TopicSlots, stats: &Stats) -> ControlF
         conn.say(&gap(&topic, from, resume, GapReason::Slow));
     }
     ControlFlow::Continue(())
+}
+
+impl Shard {
+    /// Whoever follows a topic by a pattern may be behind in one of the same name that has gone since, and begins to
+    /// follow the new one by its name: the rest of the old one is announced as a gap before that. Breaks if the
+    /// topic does not bear gaps.
+    pub(super) fn settle_earlier(&mut self, conn: u32, slot: u32) -> ControlFlow<()> {
+        let begun = Arc::clone(&self.slots[slot].topic);
+        let conn = &mut self.conns[conn as usize];
+        let Some(stalled) = &conn.stalled else { return ControlFlow::Continue(()) };
+        let is_earlier = |number: u32| number != slot && self.slots[number].topic.name() == begun.name();
+        let mut earlier: Vec<_> = stalled.places().filter(|(number, _)| is_earlier(*number)).collect();
+        earlier.sort_unstable_by_key(|(_, place)| place.noted);
+        let stats = self.mailbox.stats();
+        for (number, Place { next: from, .. }) in earlier {
+            let (topic, cursor) = (Arc::clone(&self.slots[number].topic), self.slots[number].cursor);
+            if from < cursor {
+                if topic.overflow() == Overflow::Disconnect {
+                    return ControlFlow::Break(());
+                }
+                conn.gaps = conn.gaps.saturating_add(1);
+                stats.gaps.add(1);
+                stats.skipped.add(cursor.0 - from.0);
+                conn.say(&gap(&topic, from, cursor, GapReason::Slow));
+            }
+            if let Some(stalled) = &mut conn.stalled {
+                stalled.forget(&mut self.slots, number);
+            }
+        }
+        ControlFlow::Continue(())
+    }
 }
 
 fn gap(topic: &Topic, from: Seq, resume: Seq, reason: GapReason) -> Event<'_> {

@@ -182,6 +182,10 @@ impl Shard {
                 None => self.add_sub(conn, List::Topic(slot)),
             }
         }
+        if !again && self.settle_earlier(conn, slot).is_break() {
+            self.close_too_slow(conn);
+            return;
+        }
         let (next, recovery) = self.begin_at(conn, slot, start);
         let position = Position { epoch: self.slots[slot].topic.epoch(), offset: next.0 - 1 };
         self.subscribed(conn, name, asker, Some(position), recovery);

@@ -19,8 +19,9 @@ use crate::protocol::Encoding;
 use crate::session::Stream;
 use crate::ws;
 
-/// Who does not read for so long may miss the word with which it is closed,
-const SLOW: Duration = Duration::from_secs(4);
+/// Who does not read for so long may miss the word with which it is closed: the server waits no longer for what
+/// comes after that, and its socket is reset with what is unread on both sides,
+const SLOW: Duration = Duration::from_secs(1);
 
 /// or may be taken for dead.
 const DEAF: Duration = Duration::from_secs(15);

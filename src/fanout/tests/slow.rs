@@ -85,6 +85,31 @@ fn the_gaps_of_a_topic_that_was_removed_come_before_those_of_the_one_born_after_
 }
 
 #[test]
+fn what_is_missing_of_a_topic_that_was_removed_comes_before_a_subscription_to_the_one_born_after_it() {
+    let mut rig = Rig::new(History::default(), options());
+    let mut peer = rig.connect(60);
+    rig.subscribe(&peer, "*");
+    rig.read_all(&mut peer);
+    peer.expect("subscribed");
+    // The other topic's message fills the socket, in part.
+    rig.publish("other", &format!("\"{}\"", "x".repeat(200)));
+    rig.publish("a", "1");
+    let earlier = rig.broker.registry().get("a").expect("it was published to").epoch().to_string();
+    rig.turn();
+    rig.broker.registry().sweep(1_000_000);
+    rig.turn();
+    assert_eq!(rig.broker.registry().topics(), 0);
+    rig.subscribe(&peer, "a");
+    rig.read_all(&mut peer);
+    let told: Vec<_> = std::iter::from_fn(|| peer.next()).collect();
+    let of_it: Vec<_> = told.iter().filter(|event| event["topic"] == "a").collect();
+    assert_eq!(of_it[0]["type"], "gap", "{told:?}");
+    assert_eq!((&of_it[0]["epoch"], &of_it[0]["from"], &of_it[0]["to"]), (&earlier.into(), &1.into(), &1.into()));
+    assert_eq!(of_it[1]["type"], "subscribed");
+    assert_eq!(of_it.len(), 2, "{told:?}");
+}
+
+#[test]
 fn a_stalled_subscriber_costs_no_memory_for_what_is_published_meanwhile() {
     let history = History { entries: 8, ..History::default() };
     let mut rig = Rig::new(history, options());

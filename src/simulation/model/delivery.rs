@@ -64,8 +64,8 @@ impl Model {
         assert!(covered, "nobody follows it, now: {event}");
         let is_new = match self.standings.get(topic) {
             None => true,
-            // A topic that is followed by a pattern alone may go, and begin anew.
-            Some(standing) => !by_name && said.is_some() && standing.epoch.as_deref() != said && from == 1,
+            // A topic that is followed by a pattern alone may go, and begin anew: with what comes after its own, perhaps.
+            Some(standing) => !by_name && said.is_some() && standing.epoch.as_deref() != said,
         };
         if is_new {
             assert!(!by_name, "its position was said: {event}");
