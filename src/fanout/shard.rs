@@ -186,6 +186,10 @@ impl Shard {
             };
             let conn = link.slot();
             if conn == Link::NO_SLOT {
+                if let What::HandOver(hand_over) = what {
+                    // It was lost before this was read: what it left behind is here for a while.
+                    self.reclaim(link.id, hand_over);
+                }
                 continue;
             }
             if self.conns[conn as usize].closing && !matches!(what, What::Writable | What::Gone(_)) {
@@ -193,6 +197,9 @@ impl Shard {
                 match what {
                     What::Lane(frames) => link.sub_lane(frames.len()),
                     What::Lease(_) => {}
+                    What::HandOver(hand_over) if !self.conns[conn as usize].left_for_good => {
+                        hand_over.give(self.bequeath(conn));
+                    }
                     _ => link.set_done(),
                 }
                 continue;

@@ -366,6 +366,26 @@ fn the_place_of_a_lost_connection_can_be_taken_by_its_secret_unseen() {
 }
 
 #[test]
+fn a_place_can_be_taken_of_a_connection_that_ends_before_its_shard_is_asked() {
+    let lost: &[fn() -> What] =
+        &[|| What::Gone(Keepsake::new(())), || What::Close { code: CloseCode::GOING_AWAY, reason: "", goodbye: None }];
+    for ends in lost {
+        let mut rig = forgiving_rig();
+        let (mut ana, _) = member(&mut rig, "ana");
+        let (bob, _) = member(&mut rig, "bob");
+        ana.expect("presence_diff");
+        rig.post(&bob, ends());
+        let mut new = rig.connect(FAST);
+        take_over(&mut rig, &bob, &new);
+        join(&mut rig, &new, "bob");
+        new.expect("subscribed");
+        assert_eq!(new.expect("presence")["members"].as_array().map(Vec::len), Some(2));
+        rig.pass(5_000);
+        ana.expect_nothing();
+    }
+}
+
+#[test]
 fn a_place_whose_grace_has_passed_is_nobodys() {
     let mut rig = forgiving_rig();
     let (bob, _) = member(&mut rig, "bob");
