@@ -73,6 +73,9 @@ pub(super) async fn upgrade<B>(service: &Service, mut request: Request<B>, clien
     let (pass, refusal) = match shared.gate.admit(shown.as_ref().map(Shown::credential), Some(id)).await {
         Ok(pass) => (pass, None),
         Err(denied) => {
+            if let Some(meters) = meters.as_deref().filter(|_| denied.code == ErrorCode::Unauthorized) {
+                meters.refuse_credentials(shared.limits.now());
+            }
             let is_of_page = shown.is_some_and(|shown| shown.carrier.is_of_pages());
             let Some(counted) = is_of_page.then(|| shared.refusals.enter(REFUSALS_MAX)).flatten() else {
                 return refuse(&denied);

@@ -14,6 +14,10 @@ use super::{Excess, Limit, Limits};
 /// attempts take: with each it would have the burst of a connection again, which is most of what a flood costs.
 const CLOSED_ATTEMPTS: u64 = 100;
 
+/// Credentials that do not count take as many attempts of their address: to look at them is most of what a flood of
+/// them costs. Whoever has no more bars its address for as long as that.
+const BAD_CREDENTIALS_ATTEMPTS: u32 = 10;
+
 /// An address is barred no longer than this, and not when it has stayed away for so long that its meters were let go.
 const BARRED_MAX: Duration = Duration::from_secs(60);
 
@@ -84,11 +88,11 @@ impl AddressMeters {
         if barred > 0 { Err(Duration::from_nanos(barred)) } else { self.attempts.take(1, now) }
     }
 
-    /// A connection has been closed for passing rates again and again.
-    fn bar(&self, attempts: Option<Rate>, now: Moment) {
-        let Some(rate) = attempts else { return };
+    /// Nobody of this address gets in for as long as so many attempts take.
+    fn bar(&self, attempts: u64, rate: Option<Rate>, now: Moment) {
+        let Some(rate) = rate else { return };
         let latest = now.0 + BARRED_MAX.as_nanos() as u64;
-        let longer = |until: u64| Some((until.max(now.0) + CLOSED_ATTEMPTS * rate.interval_ns()).min(latest));
+        let longer = |until: u64| Some((until.max(now.0) + attempts * rate.interval_ns()).min(latest));
         // It always has a next value.
         let _ = self.barred_until.fetch_update(Ordering::Relaxed, Ordering::Relaxed, longer);
     }
@@ -198,10 +202,20 @@ impl Meters {
             self.limits.closed.fetch_add(1, Ordering::Relaxed);
             // Only if the address is its own: nobody else's is to pay for it.
             if let Some(address) = self.address.as_ref().filter(|_| self.has_seat) {
-                address.bar(self.limits.options.attempts_per_address, now);
+                address.bar(CLOSED_ATTEMPTS, self.limits.options.attempts_per_address, now);
             }
         }
         ends
+    }
+
+    /// Credentials have been shown that do not count.
+    pub(crate) fn refuse_credentials(&self, now: Moment) {
+        // Only if the address is its own: nobody else's is to pay for it.
+        if let Some(address) = self.address.as_ref().filter(|_| self.has_seat)
+            && address.attempts.take(BAD_CREDENTIALS_ATTEMPTS, now).is_err()
+        {
+            address.bar(BAD_CREDENTIALS_ATTEMPTS.into(), self.limits.options.attempts_per_address, now);
+        }
     }
 
     /// For how long nothing more is to be read, after a message: not at all unless some of it was refused.

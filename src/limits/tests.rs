@@ -282,6 +282,21 @@ fn addresses_beyond_the_bound_share_their_rates_and_not_their_places() {
 }
 
 #[test]
+fn credentials_that_do_not_count_take_attempts_of_their_address() {
+    let limits = limits(|options| options.attempts_per_address = Some(Rate::new(10, 25)));
+    let meters = connect(&limits, "192.0.2.1");
+    let arrive = |peer: &str, now| limits.arrive(address(peer), now);
+    meters.refuse_credentials(BEGIN);
+    meters.refuse_credentials(BEGIN);
+    assert_eq!(arrive("192.0.2.1", BEGIN), Arrival::Admitted);
+    meters.refuse_credentials(BEGIN);
+    let refused = Arrival::Refused(Excess { limit: Limit::Attempts, retry_after_ms: 1_000 });
+    assert_eq!(arrive("192.0.2.1", BEGIN), refused);
+    assert_eq!(arrive("192.0.2.1", after(1_000)), Arrival::Admitted);
+    assert_eq!(arrive("192.0.2.2", BEGIN), Arrival::Admitted);
+}
+
+#[test]
 fn a_flood_of_connections_is_refused_first_and_then_not_even_answered() {
     let limits = limits(|options| {
         options.attempts_per_address = Some(Rate::new(10, 2));

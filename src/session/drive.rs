@@ -456,6 +456,7 @@ impl Session {
                 }
             }
             Err(denied) => {
+                self.machine.refuse_credentials(&denied);
                 self.machine.deny(&denied, id.as_ref(), index, None, &mut self.out);
                 if pass.is_stranger() {
                     return ControlFlow::Break(refused(&denied));

@@ -200,6 +200,13 @@ impl Machine {
         if self.meter(|| 1, now).is_err() { self.slow_down(now) } else { Step::Answered }
     }
 
+    /// Takes note of credentials that do not count.
+    pub(super) fn refuse_credentials(&self, denied: &Denied) {
+        if let Some(meters) = self.meters.as_ref().filter(|_| denied.code == ErrorCode::Unauthorized) {
+            meters.refuse_credentials(self.now());
+        }
+    }
+
     /// For how long nothing more is to be read after the message that came at `now`.
     pub(super) fn pause(&self, now: Moment) -> Duration {
         self.meters.as_ref().map_or(Duration::ZERO, |meters| meters.pause(now))
