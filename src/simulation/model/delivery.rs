@@ -65,7 +65,9 @@ impl Model {
         let is_new = match self.standings.get(topic) {
             None => true,
             // A topic that is followed by a pattern alone may go, and begin anew: with what comes after its own, perhaps.
-            Some(standing) => !by_name && said.is_some() && standing.epoch.as_deref() != said,
+            Some(Standing { epoch: Some(known), .. }) => !by_name && said.is_some_and(|said| said != known),
+            // Where nothing has said its epoch yet it goes on, unless it goes back.
+            Some(Standing { epoch: None, next, .. }) => !by_name && said.is_some() && from < *next,
         };
         if is_new {
             assert!(!by_name, "its position was said: {event}");
