@@ -248,37 +248,41 @@ impl Service {
         let query = head.uri.query().unwrap_or("");
         let shared = &self.shared;
         let answered = match path {
-            "/v1/publish" if is_post => match self.caller(&head.headers).await {
+            "/v1/publish" if is_post => match self.caller(&head.headers, client).await {
                 Ok(pass) => Ok(api::publish(shared, &pass, meters, &head.headers, body).await),
                 Err(denied) => Err(denied),
             },
             "/v1/publish" => Ok(not_allowed("POST")),
-            "/v1/events" if is_get => match self.follower(&head).await {
+            "/v1/events" if is_get => match self.follower(&head, client).await {
                 Ok(pass) => Ok(events::open(self, &head, &pass, client)),
                 Err(denied) => Err(denied),
             },
-            "/v1/topics" if is_get => self.administrator(&head.headers).await.map(|()| api::topics(shared, query)),
-            "/v1/connections" if is_get => match self.administrator(&head.headers).await {
+            "/v1/topics" if is_get => {
+                self.administrator(&head.headers, client).await.map(|()| api::topics(shared, query))
+            }
+            "/v1/connections" if is_get => match self.administrator(&head.headers, client).await {
                 Ok(()) => Ok(connections::list(shared, query).await),
                 Err(denied) => Err(denied),
             },
             "/metrics" if is_get && shared.options.protect_metrics => {
-                self.administrator(&head.headers).await.map(|()| metrics::render(shared))
+                self.administrator(&head.headers, client).await.map(|()| metrics::render(shared))
             }
             "/metrics" if is_get => Ok(metrics::render(shared)),
             path if path.starts_with("/v1/connections/") => match head.method == Method::DELETE {
-                true => self.administrator(&head.headers).await.map(|()| connections::expel(shared, path)),
+                true => self.administrator(&head.headers, client).await.map(|()| connections::expel(shared, path)),
                 false => Ok(not_allowed("DELETE")),
             },
             "/v1/events" | "/v1/topics" | "/v1/connections" | "/healthz" | "/readyz" | "/metrics" => {
                 Ok(not_allowed("GET, HEAD"))
             }
             path if api::is_of_topic(path, "/presence") => match is_get {
-                true => self.caller(&head.headers).await.map(|pass| weigh(meters, api::presence(&pass, path))),
+                true => self.caller(&head.headers, client).await.map(|pass| weigh(meters, api::presence(&pass, path))),
                 false => Ok(not_allowed("GET, HEAD")),
             },
             path if api::is_of_topic(path, "/history") => match is_get {
-                true => self.caller(&head.headers).await.map(|pass| weigh(meters, api::history(&pass, path, query))),
+                true => {
+                    self.caller(&head.headers, client).await.map(|pass| weigh(meters, api::history(&pass, path, query)))
+                }
                 false => Ok(not_allowed("GET, HEAD")),
             },
             path => Ok(match page::asset(path) {
@@ -287,7 +291,10 @@ impl Service {
                 None => reply::error(StatusCode::NOT_FOUND, ErrorCode::BadRequest, "nothing here"),
             }),
         };
-        answered.unwrap_or_else(|denied| credentials::deny(Encoding::Json, &denied))
+        answered.unwrap_or_else(|denied| {
+            let response = credentials::deny(Encoding::Json, &denied);
+            if denied.code == ErrorCode::RateLimited { arrival::ended(response) } else { response }
+        })
     }
 
     /// The answer to whoever looks whether it is alive and ready.
@@ -304,23 +311,32 @@ impl Service {
     }
 
     /// What the caller of the API may do, which is something.
-    async fn caller(&self, headers: &HeaderMap) -> Result<Pass, Denied> {
-        self.admit(Shown::in_headers(headers)).await
+    async fn caller(&self, headers: &HeaderMap, client: &Client) -> Result<Pass, Denied> {
+        self.admit(Shown::in_headers(headers), client).await
     }
 
     /// The same for who opens a stream of events: an `EventSource` of a page sends no headers of the page's.
-    async fn follower(&self, head: &Parts) -> Result<Pass, Denied> {
-        self.admit(Shown::in_headers(&head.headers).or_else(|| Shown::in_query(&head.uri))).await
+    async fn follower(&self, head: &Parts, client: &Client) -> Result<Pass, Denied> {
+        self.admit(Shown::in_headers(&head.headers).or_else(|| Shown::in_query(&head.uri)), client).await
     }
 
-    async fn admit(&self, shown: Option<Shown<'_>>) -> Result<Pass, Denied> {
-        let pass = self.shared.gate.admit(shown.as_ref().map(Shown::credential), None).await?;
+    async fn admit(&self, shown: Option<Shown<'_>>, client: &Client) -> Result<Pass, Denied> {
+        let Shared { gate, limits, .. } = &*self.shared;
+        let credential = shown.as_ref().map(Shown::credential);
+        if gate.asks() && credential.is_some() {
+            limits.credentials(client, limits.now())?;
+        }
+        let admitted = gate.admit(credential, None).await;
+        if admitted.as_ref().is_err_and(|denied| denied.code == ErrorCode::Unauthorized) {
+            limits.refuse_credentials(client, limits.now());
+        }
+        let pass = admitted?;
         if pass.is_stranger() { Err(Denied::stranger()) } else { Ok(pass) }
     }
 
     /// Nothing, if the caller administers.
-    async fn administrator(&self, headers: &HeaderMap) -> Result<(), Denied> {
-        self.caller(headers).await?.require_admin()
+    async fn administrator(&self, headers: &HeaderMap, client: &Client) -> Result<(), Denied> {
+        self.caller(headers, client).await?.require_admin()
     }
 }
 

@@ -84,8 +84,21 @@ impl AddressMeters {
 
     /// Counts an attempt, or says when to come back.
     pub(super) fn attempt(&self, now: Moment) -> Result<(), Duration> {
+        self.admits(now)?;
+        self.attempts.take(1, now)
+    }
+
+    /// Says when to come back if the address is barred.
+    pub(super) fn admits(&self, now: Moment) -> Result<(), Duration> {
         let barred = self.barred_until.load(Ordering::Relaxed).saturating_sub(now.0);
-        if barred > 0 { Err(Duration::from_nanos(barred)) } else { self.attempts.take(1, now) }
+        if barred > 0 { Err(Duration::from_nanos(barred)) } else { Ok(()) }
+    }
+
+    /// Credentials have been shown that do not count.
+    pub(super) fn refuse_credentials(&self, rate: Option<Rate>, now: Moment) {
+        if self.attempts.take(BAD_CREDENTIALS_ATTEMPTS, now).is_err() {
+            self.bar(BAD_CREDENTIALS_ATTEMPTS.into(), rate, now);
+        }
     }
 
     /// Nobody of this address gets in for as long as so many attempts take.
@@ -211,10 +224,8 @@ impl Meters {
     /// Credentials have been shown that do not count.
     pub(crate) fn refuse_credentials(&self, now: Moment) {
         // Only if the address is its own: nobody else's is to pay for it.
-        if let Some(address) = self.address.as_ref().filter(|_| self.has_seat)
-            && address.attempts.take(BAD_CREDENTIALS_ATTEMPTS, now).is_err()
-        {
-            address.bar(BAD_CREDENTIALS_ATTEMPTS.into(), self.limits.options.attempts_per_address, now);
+        if let Some(address) = self.address.as_ref().filter(|_| self.has_seat) {
+            address.refuse_credentials(self.limits.options.attempts_per_address, now);
         }
     }
 

@@ -209,6 +209,21 @@ impl Limits {
         Some(Meters::of_request(Arc::clone(self), meters))
     }
 
+    /// Whether credentials are looked at that a single request shows: not while its address is barred, or a flood of
+    /// forged ones would cost on an open connection what it may not cost on new ones.
+    pub(crate) fn credentials(&self, client: &Client, now: Moment) -> Result<(), Excess> {
+        let Some((meters, _)) = self.address_of(client, now) else { return Ok(()) };
+        meters.admits(now).map_err(|wait| self.excess(Limit::Attempts, wait))
+    }
+
+    /// A single request has shown credentials that do not count.
+    pub(crate) fn refuse_credentials(&self, client: &Client, now: Moment) {
+        // Only if the address is its own: nobody else's is to pay for it.
+        if let Some((meters, false)) = self.address_of(client, now) {
+            meters.refuse_credentials(self.options.attempts_per_address, now);
+        }
+    }
+
     pub(crate) fn figures(&self) -> LimitFigures {
         let count = |limit: Limit| self.excesses[limit as usize].load(Ordering::Relaxed);
         LimitFigures {

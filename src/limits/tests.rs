@@ -297,6 +297,33 @@ fn credentials_that_do_not_count_take_attempts_of_their_address() {
 }
 
 #[test]
+fn credentials_of_requests_are_not_looked_at_while_their_address_is_barred() {
+    let limits = limits(|options| options.attempts_per_address = Some(Rate::new(10, 25)));
+    let one = client(&limits, "192.0.2.1");
+    for _ in 0..3 {
+        assert_eq!(limits.credentials(&one, BEGIN), Ok(()));
+        limits.refuse_credentials(&one, BEGIN);
+    }
+    let refused = Excess { limit: Limit::Attempts, retry_after_ms: 1_000 };
+    assert_eq!(limits.credentials(&one, BEGIN), Err(refused));
+    assert_eq!(limits.arrive(address("192.0.2.1"), BEGIN), Arrival::Refused(refused));
+    assert_eq!(limits.figures().attempts, 2);
+    assert_eq!(limits.credentials(&client(&limits, "192.0.2.2"), BEGIN), Ok(()));
+    assert_eq!(limits.credentials(&one, after(1_000)), Ok(()));
+}
+
+#[test]
+fn nobody_pays_for_the_credentials_of_those_who_share_a_meter() {
+    let limits = limits(|options| {
+        options.attempts_per_address = Some(Rate::new(10, 25));
+        options.meters_max = 0;
+    });
+    let one = client(&limits, "192.0.2.1");
+    (0..100).for_each(|_| limits.refuse_credentials(&one, BEGIN));
+    assert_eq!(limits.credentials(&one, BEGIN), Ok(()));
+}
+
+#[test]
 fn a_flood_of_connections_is_refused_first_and_then_not_even_answered() {
     let limits = limits(|options| {
         options.attempts_per_address = Some(Rate::new(10, 2));

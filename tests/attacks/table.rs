@@ -68,6 +68,15 @@ pub(crate) const ATTACKS: &[Attack] = &[
     guarded("each bad token, by command", "close 4401", |target| {
         target.each_token(|token| target.upgraded_peer().ask_to_the_end(&auth(token)))
     }),
+    guarded("bad tokens without end, in requests", "429", |target| {
+        let tokens = bad_tokens();
+        let mut peer = target.connected();
+        let mut answers = (0..1_000).map(|number: usize| {
+            let (_, token) = &tokens[number % tokens.len()];
+            peer.ask(&format!("GET /v1/topics HTTP/1.1\r\nHost: localhost\r\nAuthorization: Bearer {token}\r\n\r\n"))
+        });
+        answers.find(|answer| *answer != Answer::Status(401)).unwrap_or(Answer::Status(401))
+    }),
     guarded("a bad token beside a good one", "error unauthorized", |target| {
         let mut ana = target.ana();
         same(bad_tokens().iter().take(3).map(|(_, token)| ana.tell(&auth(token))))

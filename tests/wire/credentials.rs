@@ -6,7 +6,7 @@ use std::process::{Command, Stdio};
 use serde_json::{Value, json};
 
 use crate::client::{ANY, Client};
-use crate::http::request;
+use crate::http::{metric, request};
 use crate::server::{Server, command};
 use crate::tokens::{RSA_PUBLIC, SECRET, ana, bad_tokens, now, sign};
 
@@ -104,9 +104,50 @@ fn tokens_that_do_not_count_are_refused_before_the_upgrade() {
     assert_eq!(Client::dial(&server, "/ws", &[("Authorization", &huge)], &[]).err(), Some(431));
     // Nobody else is hurt, and it is counted.
     expect_ana(connect(&server, &token()));
-    let metrics = request(&server, "GET", "/metrics", &[], b"");
-    let refused = format!("\nfanfare_refused_credentials_total {}\n", 2 * bad_tokens().len());
-    assert!(metrics.text().contains(&refused), "{}", metrics.text());
+    assert_eq!(metric(&server, "fanfare_refused_credentials_total"), 2 * bad_tokens().len() as u64);
+}
+
+/// Each takes ten attempts, so a few of them in a row are judged; then they cost nothing more.
+#[test]
+fn bad_credentials_in_requests_are_not_looked_at_once_there_were_too_many() {
+    let server = server(&[
+        ("limits.exempt", ""),
+        ("server.trusted_proxies", "127.0.0.1"),
+        ("limits.attempts_per_address", "1/s burst 30"),
+    ]);
+    let bearer = |token: &str| format!("Bearer {token}");
+    let ask = |target: &str, from: &str, header: (&str, &str)| {
+        request(&server, "GET", target, &[("X-Forwarded-For", from), header], b"")
+    };
+    let shown: [(&str, &str, (&str, &str)); 4] = [
+        ("192.0.2.1", "/v1/topics/room.1/history", ("Authorization", &bearer("nonsense"))),
+        ("192.0.2.2", "/v1/topics", ("X-API-Key", "nonsense")),
+        ("192.0.2.3", "/v1/events?topic=a&token=nonsense", ("Accept", "text/event-stream")),
+        ("192.0.2.4", "/v1/events?topic=a", ("Authorization", &bearer("nonsense"))),
+    ];
+    let deadline = std::time::Instant::now() + crate::PATIENCE;
+    for (from, target, header) in shown {
+        let mut judged = 0;
+        let refused = loop {
+            let reply = ask(target, from, header);
+            if reply.status == 429 {
+                break reply;
+            }
+            reply.expect_error(401, "unauthorized");
+            judged += 1;
+            assert!(std::time::Instant::now() < deadline, "{target}: {judged} were judged");
+        };
+        refused.expect_error(429, "rate_limited");
+        let seconds: u64 = refused.header("retry-after").and_then(|value| value.parse().ok()).expect("whole seconds");
+        assert!((1..=10).contains(&seconds), "{target}: {seconds}");
+        assert!(judged >= 4, "{target}: {judged}");
+        // Who shows nothing is answered as before.
+        ask("/v1/topics", from, ("Accept", "*/*")).expect_error(401, "unauthorized");
+    }
+    assert!(metric(&server, "fanfare_limited_attempts_total") >= 4);
+    // Nobody else is hurt.
+    let good = bearer(&token());
+    assert_eq!(ask("/v1/topics/room.1/history", "192.0.2.5", ("Authorization", &good)).status, 200);
 }
 
 #[test]
@@ -151,6 +192,7 @@ fn who_shows_nothing_in_time_is_sent_away() {
     let server = server(&[("auth.first_command_ms", "200")]);
     let mut client = welcomed(Client::dial(&server, "/ws", &[], &[]));
     client.expect_goodbye(4408);
+    assert_eq!(metric(&server, "fanfare_closed_expired_total"), 1);
     let mut client = welcomed(Client::dial(&server, "/ws", &[], &[]));
     client.send(json!({"type": "auth", "id": 1, "token": token()}));
     assert_eq!(client.recv()["type"], "authenticated");

@@ -11,7 +11,7 @@ use serde_json::{Value, json};
 use tokio_tungstenite::tungstenite::Message;
 
 use crate::client::{Client, Encoding};
-use crate::http::{get, publish};
+use crate::http::{get, metric, publish};
 use crate::lifecycle::{ended, signal, until};
 use crate::server::{Server, command};
 
@@ -57,17 +57,11 @@ fn crash(mut server: Server) {
     ended(&mut server);
 }
 
-fn figure(server: &Server, name: &str) -> u64 {
-    let metrics = get(server, "/metrics");
-    let line = metrics.text().lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(' ')).expect("a figure");
-    line.parse().expect("a number")
-}
-
 /// Everything that was published before this has been written after it.
 fn written(server: &Server) {
-    let before = figure(server, "fanfare_store_writes_total");
+    let before = metric(server, "fanfare_store_writes_total");
     // The one that is under way may have begun too early.
-    until("histories are not written", || figure(server, "fanfare_store_writes_total") >= before + 2);
+    until("histories are not written", || metric(server, "fanfare_store_writes_total") >= before + 2);
 }
 
 #[track_caller]
@@ -187,7 +181,7 @@ fn what_was_acknowledged_while_it_ended_is_there_afterwards() {
             })
         })
         .collect();
-    until("nothing is published", || figure(&server, "fanfare_published_total") > 300);
+    until("nothing is published", || metric(&server, "fanfare_published_total") > 300);
     end(server);
     let acknowledged: Vec<_> = publishers.into_iter().map(|publisher| publisher.join().expect("no panic")).collect();
     let server = dir.start();
@@ -252,7 +246,7 @@ fn publishing_goes_on_while_nothing_can_be_written() {
     let server = Server::run(shell);
     publish(&server, &json!({"topic": "a", "data": 1}));
     written(&server);
-    assert_eq!(figure(&server, "fanfare_store_failing"), 0);
+    assert_eq!(metric(&server, "fanfare_store_failing"), 0);
 
     let limit = getrlimit(Resource::Fsize);
     let length = fs::metadata(dir.file()).expect("it is there").len();
@@ -265,12 +259,12 @@ fn publishing_goes_on_while_nothing_can_be_written() {
     for _ in 0..30 {
         publish(&server, &json!({"topic": "a", "data": text}));
     }
-    until("nobody notices", || figure(&server, "fanfare_store_failing") == 1);
-    until("it is not tried again", || figure(&server, "fanfare_store_failures_total") > 1);
+    until("nobody notices", || metric(&server, "fanfare_store_failing") == 1);
+    until("it is not tried again", || metric(&server, "fanfare_store_failures_total") > 1);
     assert_eq!(publish(&server, &json!({"topic": "a", "data": 32})).json()["offset"], 32);
 
     limit_to(limit.current);
-    until("it does not recover", || figure(&server, "fanfare_store_failing") == 0);
+    until("it does not recover", || metric(&server, "fanfare_store_failing") == 0);
     written(&server);
     crash(server);
     let server = Server::with(&settings);

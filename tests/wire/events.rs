@@ -11,7 +11,7 @@ use tokio_tungstenite::tungstenite::Message;
 
 use crate::PATIENCE;
 use crate::client::Client;
-use crate::http::{Reply, get, publish, request};
+use crate::http::{Reply, get, metric, publish, request};
 use crate::server::Server;
 
 /// An event as a browser's parser sees it.
@@ -141,12 +141,6 @@ fn put(server: &Server, topic: &str, data: &Value) -> (String, u64) {
     let published = publish(server, &json!({"topic": topic, "data": data})).json();
     let epoch = published["epoch"].as_str().unwrap_or_else(|| panic!("{published}"));
     (epoch.to_owned(), published["offset"].as_u64().expect("an offset"))
-}
-
-fn figure(server: &Server, name: &str) -> u64 {
-    let metrics = get(server, "/metrics");
-    let line = metrics.text().lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(' ')).expect("a figure");
-    line.parse().expect("a number")
 }
 
 #[track_caller]
@@ -372,7 +366,7 @@ fn a_slow_reader_gets_a_gap_that_accounts_for_all() {
         assert!(event.id().ends_with(&format!(":{at}")), "{:?}", event.id);
     }
     assert!(gaps >= 1, "the sockets hold more than this test sends");
-    assert_eq!(figure(&server, "fanfare_gaps_total"), gaps);
+    assert_eq!(metric(&server, "fanfare_gaps_total"), gaps);
     publisher.send(json!({"type": "publish", "topic": "a", "data": "live"}));
     slow.expect_message("a", COUNT + 1);
 }
@@ -453,7 +447,7 @@ fn streams_count_as_connections_and_are_forgotten_when_they_end() {
     let mut stream = Events::open(&server, "topic=a&topic=b");
     stream.next().json("subscribed");
     let figures =
-        ["event_streams", "connections", "subscriptions"].map(|name| figure(&server, &format!("fanfare_{name}")));
+        ["event_streams", "connections", "subscriptions"].map(|name| metric(&server, &format!("fanfare_{name}")));
     assert_eq!(figures, [1, 1, 3]);
 
     let mut streams = vec![stream];
@@ -474,7 +468,7 @@ fn streams_count_as_connections_and_are_forgotten_when_they_end() {
         let reply = get(&server, "/metrics");
         reply.status == 200 && reply.text().contains("fanfare_event_streams 0\n")
     });
-    assert_eq!(figure(&server, "fanfare_subscriptions"), 1);
+    assert_eq!(metric(&server, "fanfare_subscriptions"), 1);
 }
 
 #[test]
@@ -482,16 +476,16 @@ fn a_client_that_ends_its_side_has_gone() {
     // So long that no write can tell.
     let server = Server::with(&[("keep_alive.heartbeat_ms", "3600000"), ("keep_alive.timeout_ms", "3600000")]);
     let mut streams = [Events::open(&server, "topic=a"), Events::open(&server, "topic=a")];
-    assert_eq!(figure(&server, "fanfare_event_streams"), 2);
+    assert_eq!(metric(&server, "fanfare_event_streams"), 2);
     let [left, half_closed] = &mut streams;
     half_closed.next().json("subscribed");
     half_closed.stream.get_ref().shutdown(Shutdown::Write).expect("a socket can be half closed");
-    until("half of it is taken for all", || figure(&server, "fanfare_event_streams") == 1);
+    until("half of it is taken for all", || metric(&server, "fanfare_event_streams") == 1);
     left.next().json("subscribed");
     assert_eq!(publish(&server, &json!({"topic": "a", "data": 1})).status, 200);
     left.next().json("message");
     drop(streams);
-    until("a stream stays behind", || figure(&server, "fanfare_event_streams") == 0);
+    until("a stream stays behind", || metric(&server, "fanfare_event_streams") == 0);
 }
 
 #[test]
@@ -503,7 +497,7 @@ fn streams_count_among_the_connections_of_their_address() {
     refused.expect_error(429, "rate_limited");
     assert!(refused.header("retry-after").is_some());
     // What it asked for was not done.
-    assert_eq!(figure(&server, "fanfare_event_streams"), 1);
+    assert_eq!(metric(&server, "fanfare_event_streams"), 1);
 }
 
 #[test]

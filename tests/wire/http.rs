@@ -2,6 +2,8 @@
 
 use std::io::{Read, Write};
 use std::net::TcpStream;
+use std::thread;
+use std::time::{Duration, Instant};
 
 use serde_json::Value;
 
@@ -83,4 +85,20 @@ pub(crate) fn get(server: &Server, target: &str) -> Reply {
 /// Publishes with a JSON body.
 pub(crate) fn publish(server: &Server, body: &Value) -> Reply {
     request(server, "POST", "/v1/publish", &[("Content-Type", "application/json")], body.to_string().as_bytes())
+}
+
+/// A figure of `/metrics`, by its whole name.
+#[track_caller]
+pub(crate) fn metric(server: &Server, name: &str) -> u64 {
+    let deadline = Instant::now() + PATIENCE;
+    let reply = loop {
+        let reply = get(server, "/metrics");
+        // An address is barred for a while after a connection of it was closed for its rates.
+        if reply.status != 429 || Instant::now() > deadline {
+            break reply;
+        }
+        thread::sleep(Duration::from_millis(100));
+    };
+    let value = reply.text().lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(' '));
+    value.and_then(|value| value.parse().ok()).unwrap_or_else(|| panic!("{name}: {}", reply.text()))
 }

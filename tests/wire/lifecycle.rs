@@ -11,7 +11,7 @@ use serde_json::json;
 
 use crate::PATIENCE;
 use crate::client::Client;
-use crate::http::{get, publish};
+use crate::http::{get, metric, publish};
 use crate::raw::{CLOSE, HANDSHAKE, PING, PONG, Raw, TEXT, frame};
 use crate::server::{Server, command};
 
@@ -193,6 +193,7 @@ fn a_client_that_answers_no_ping_is_closed() {
     assert_eq!((&goodbye["type"], &goodbye["code"]), (&json!("goodbye"), &json!(4408)));
     assert_eq!(silent.frame().map(|(first, payload)| (first, payload[..2].to_vec())), Some((CLOSE, vec![0x11, 0x38])));
     assert_eq!(silent.frame(), None);
+    assert_eq!(metric(&server, "fanfare_closed_silent_total"), 1);
     // It was not the server that had gone.
     Client::json(&server);
 }

@@ -9,7 +9,7 @@ use serde_json::json;
 
 use crate::PATIENCE;
 use crate::client::Client;
-use crate::http::{Reply, get, publish, request};
+use crate::http::{Reply, get, metric, publish, request};
 use crate::raw::{CLOSE, HANDSHAKE, PING, PONG, Raw, TEXT, frame};
 use crate::server::Server;
 
@@ -36,20 +36,6 @@ fn expect_too_many(server: &Server, lines: &str, seconds_max: u64) {
     let body: serde_json::Value = serde_json::from_slice(&raw.expect_end()).expect("a body of JSON");
     assert_eq!(body["error"]["code"], "rate_limited");
     assert!(body["error"]["retry_after_ms"].as_u64().is_some_and(|ms| ms.div_ceil(1_000) == seconds), "{body}");
-}
-
-fn metric(server: &Server, name: &str) -> u64 {
-    let deadline = Instant::now() + PATIENCE;
-    let reply = loop {
-        let reply = get(server, "/metrics");
-        // An address is barred for a while after a connection of it was closed for its rates.
-        if reply.status != 429 || Instant::now() > deadline {
-            break reply;
-        }
-        sleep(Duration::from_millis(100));
-    };
-    let value = reply.text().lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(' '));
-    value.and_then(|value| value.parse().ok()).unwrap_or_else(|| panic!("{name}: {}", reply.text()))
 }
 
 #[test]

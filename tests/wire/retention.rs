@@ -9,7 +9,7 @@ use serde_json::{Value, json};
 
 use crate::PATIENCE;
 use crate::client::Client;
-use crate::http::{get, publish, request};
+use crate::http::{get, metric, publish, request};
 use crate::server::{Server, command};
 
 /// A file that ends with the test.
@@ -39,9 +39,7 @@ fn configured(name: &str, text: &str) -> Server {
 
 /// The weight of all histories.
 fn retained(server: &Server) -> u64 {
-    let metrics = get(server, "/metrics");
-    let line = metrics.text().lines().find_map(|line| line.strip_prefix("fanfare_retained_bytes "));
-    line.and_then(|bytes| bytes.parse().ok()).expect("a figure")
+    metric(server, "fanfare_retained_bytes")
 }
 
 /// What one message weighs: its payload twice, its topic's name and 256, as docs/configuration.md says.
@@ -231,6 +229,7 @@ fn of_a_topic_that_bears_no_gaps_a_slow_subscriber_is_closed() {
     };
     assert_eq!((&goodbye["type"], &goodbye["code"]), (&json!("goodbye"), &json!(4008)), "{goodbye}");
     assert!(at < 2_000);
+    assert_eq!(metric(&server, "fanfare_closed_slow_total"), 1);
 }
 
 #[test]
