@@ -27,6 +27,13 @@ const GROUPS = [
       ['limited_publishes', 'Publishes of a client'],
       ['limited_topics', 'Publishes to a topic'],
       ['limited_bytes', 'Bytes'],
+      ['limited_sizes', 'Too large'],
+      ['limited_subscriptions', 'Subscriptions'],
+      ['limited_members', 'Members of a topic'],
+      ['limited_new_topics', 'Topics in all'],
+      ['limited_time', 'Requests slow to arrive'],
+      ['limited_waits', 'Publishes without room'],
+      ['limited_lanes', 'Replies not taken'],
     ],
   },
   {
@@ -36,6 +43,8 @@ const GROUPS = [
       ['closed_silent', 'Silent'],
       ['closed_expired', 'Credentials ended, or never came'],
       ['closed_limited', 'Went on over a limit'],
+      ['closed_malformed', 'Malformed commands'],
+      ['limited_backlogs', 'Owed too much, all together'],
     ],
   },
   {

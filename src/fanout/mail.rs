@@ -229,6 +229,11 @@ impl Mailbox {
         self.stats.limited_waits.fetch_add(1, Ordering::Relaxed);
     }
 
+    /// A connection is not read from until it has taken its replies.
+    pub(crate) fn count_lane(&self) {
+        self.stats.limited_lanes.fetch_add(1, Ordering::Relaxed);
+    }
+
     /// A connection is closed for malformed commands.
     pub(crate) fn count_malformed(&self) {
         self.stats.closed_malformed.fetch_add(1, Ordering::Relaxed);

@@ -2,7 +2,7 @@
 
 use std::sync::atomic::{AtomicU64, Ordering};
 
-/// One shard's counters. Only the shard writes them, but for the last four.
+/// One shard's counters. Only the shard writes them, but for the last five.
 #[derive(Debug, Default)]
 pub(crate) struct Stats {
     pub(super) connections: Count,
@@ -27,6 +27,7 @@ pub(crate) struct Stats {
     pub(super) inflated: AtomicU64,
     pub(super) limited_sizes: AtomicU64,
     pub(super) limited_waits: AtomicU64,
+    pub(super) limited_lanes: AtomicU64,
     pub(super) closed_malformed: AtomicU64,
 }
 
@@ -103,6 +104,8 @@ pub(crate) struct Totals {
     pub(crate) limited_sizes: u64,
     /// Publishes refused, their topic's subscribers having been served for too long.
     pub(crate) limited_waits: u64,
+    /// Times that a connection was not read from, too many of its replies having waited.
+    pub(crate) limited_lanes: u64,
     /// Connections closed for malformed commands.
     pub(crate) closed_malformed: u64,
 }
@@ -130,6 +133,7 @@ impl Totals {
         self.limited_backlogs += stats.limited_backlogs.read();
         self.limited_sizes += stats.limited_sizes.load(Ordering::Relaxed);
         self.limited_waits += stats.limited_waits.load(Ordering::Relaxed);
+        self.limited_lanes += stats.limited_lanes.load(Ordering::Relaxed);
         self.closed_malformed += stats.closed_malformed.load(Ordering::Relaxed);
     }
 }

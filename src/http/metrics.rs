@@ -67,7 +67,7 @@ impl Collector for Snapshot {
         write("refused", "Connections refused, the server being full or draining", &counter(figures.refused))?;
         write(
             "limited_attempts",
-            "Connections refused, too many having come from an address",
+            "Connections and credentials refused, too many having come from an address",
             &counter(figures.limited_attempts),
         )?;
         write(
@@ -110,6 +110,11 @@ impl Collector for Snapshot {
         )?;
         write("limited_time", "HTTP requests that took too long to arrive", &counter(figures.limited_time))?;
         write("limited_waits", "Publishes that waited too long for room", &counter(figures.limited_waits))?;
+        write(
+            "limited_lanes",
+            "Times a connection was not read from, too many of its replies having waited",
+            &counter(figures.limited_lanes),
+        )?;
         write(
             "closed_malformed",
             "Connections closed for malformed commands in a row",

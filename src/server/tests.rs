@@ -114,6 +114,14 @@ impl Held {
         client
     }
 
+    async fn metric(&self, name: &str) -> Option<u64> {
+        let request = Request::get("/metrics").header(HOST, "localhost").body(String::new());
+        let response = self.service.handle(request.expect("a request")).await;
+        let body = response.into_body().collect().await.expect("a body in memory").to_bytes();
+        let text = String::from_utf8_lossy(&body);
+        text.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(' ')?.parse().ok())
+    }
+
     /// `POST /v1/publish`: the status, `Retry-After` and the body.
     async fn post(&self, body: Value) -> (u16, Option<String>, Value) {
         let request = Request::post("/v1/publish").header(HOST, "localhost").body(body.to_string());
@@ -163,6 +171,7 @@ async fn a_publish_that_finds_no_room_in_time_is_told_to_come_back() {
         assert!(start.elapsed() >= Duration::from_millis(2 * wait_ms), "{:?}", start.elapsed());
         assert!(start.elapsed() <= Duration::from_millis(2 * wait_ms + 100), "{:?}", start.elapsed());
         assert_eq!(client.recv().await, json!({"type": "pong", "id": 3}));
+        assert_eq!(held.metric("fanfare_limited_waits_total").await, Some(2));
         // Nothing of it was published, now or later.
         held.make_room();
         client.send(json!({"type": "publish", "id": 4, "topic": "full", "data": "in time"})).await;

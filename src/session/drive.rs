@@ -511,6 +511,7 @@ impl Session {
         let max = self.options.control_lane_bytes_max;
         if self.link.lane_bytes() + self.out.len() > max {
             self.hand_over();
+            self.mailbox.count_lane();
             self.link.until(|link| link.lane_bytes() <= max / 2).await;
         }
     }

@@ -8,6 +8,7 @@ use crate::client::Client;
 use crate::http::get;
 use crate::server::Server;
 
+const CAUSES: &str = include_str!("../../assets/causes.js");
 const DOCUMENT: &str = include_str!("../../docs/operating.md");
 
 /// The rows of the table below a heading, cell by cell, without its head.
@@ -69,4 +70,15 @@ fn the_fields_of_stats_are_those_that_the_document_lists() {
     let fields: BTreeSet<_> = figures.keys().cloned().collect();
     let documented: BTreeSet<_> = table("$stats\n").iter().flat_map(|row| quoted(row[0])).collect();
     assert_eq!(fields, documented);
+}
+
+#[test]
+fn the_dashboard_shows_each_cause_of_a_refusal() {
+    let is_cause = |name: &String| {
+        ["refused", "limited_", "closed_", "denied", "skipped", "conflated"].iter().any(|kind| name.starts_with(kind))
+    };
+    let causes: Vec<_> = table("$stats\n").iter().flat_map(|row| quoted(row[0])).filter(is_cause).collect();
+    assert!(causes.len() > 20, "{causes:?}");
+    let untold: Vec<_> = causes.iter().filter(|name| !CAUSES.contains(&format!("['{name}', "))).collect();
+    assert!(untold.is_empty(), "assets/causes.js does not show {untold:?}");
 }
