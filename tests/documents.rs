@@ -127,6 +127,31 @@ fn every_setting_is_described() {
 }
 
 #[test]
+fn every_default_has_its_reason() {
+    let text = read(&root().join("docs/configuration.md"));
+    let (mut head, mut wrong, mut reasons) = (None, Vec::new(), 0);
+    for (line, number) in text.lines().zip(1..) {
+        let Some(row) = line.strip_prefix("| ").and_then(|row| row.strip_suffix(" |")) else {
+            // What is between a table's head and its rows is dashes.
+            head = head.filter(|_| line.starts_with("|-"));
+            continue;
+        };
+        let cells: Vec<&str> = row.split(" | ").map(str::trim).collect();
+        let names = head.get_or_insert_with(|| cells.clone());
+        let (has_default, has_reason) =
+            (names.contains(&"default"), names.last().is_some_and(|name| name.contains("why")));
+        if has_default
+            && (!has_reason || cells.len() != names.len() || cells.last().is_some_and(|cell| cell.is_empty()))
+        {
+            wrong.push(format!("docs/configuration.md:{number}: {} has no reason", cells[0]));
+        }
+        reasons += usize::from(has_default);
+    }
+    assert!(reasons > 40, "{reasons}");
+    assert_none(&wrong);
+}
+
+#[test]
 fn links_lead_somewhere() {
     let mut wrong = Vec::new();
     for path in documents() {
