@@ -12,6 +12,7 @@ use std::io::{BufRead, BufReader, Read, Write};
 use std::net::{Ipv4Addr, SocketAddr, TcpListener, TcpStream};
 use std::path::PathBuf;
 use std::process::{Child, ChildStdout, Command, Stdio};
+use std::sync::atomic::{AtomicU16, Ordering};
 use std::thread::sleep;
 use std::time::{Duration, Instant};
 
@@ -85,10 +86,22 @@ fn deployed(file: &str, replaced: &[(&str, &str)]) -> String {
     })
 }
 
-/// A port that is free, and likely to be so for the moment.
+/// A port that is free and stays so until a proxy takes it: no other test of this program is given it, and it is below
+/// those that the kernel gives to whoever connects or asks for any, as everybody else on this machine does.
 fn free() -> SocketAddr {
-    let listener = TcpListener::bind("127.0.0.1:0").expect("a port");
-    listener.local_addr().expect("an address")
+    const FIRST: u16 = 10_000;
+    static NEXT: AtomicU16 = AtomicU16::new(0);
+    let range = fs::read_to_string("/proc/sys/net/ipv4/ip_local_port_range").expect("a range of ports");
+    let end = range.split_whitespace().next().and_then(|port| port.parse::<u16>().ok()).expect("a port");
+    let ports = end.checked_sub(FIRST).filter(|ports| *ports > 0).expect("ports that nobody is given");
+    // Two of these programs at a time begin at different places.
+    let begin = (std::process::id() * 64 % u32::from(ports)) as u16;
+    let tried = (0..ports).map(|_| NEXT.fetch_add(1, Ordering::Relaxed));
+    let mut addresses = tried.map(|nth| {
+        let port = FIRST + ((u32::from(begin) + u32::from(nth)) % u32::from(ports)) as u16;
+        SocketAddr::from((Ipv4Addr::LOCALHOST, port))
+    });
+    addresses.find(|address| TcpListener::bind(address).is_ok()).expect("a port")
 }
 
 /// Starts a proxy, and waits until it passes something on.
