@@ -38,8 +38,9 @@ export interface SubscribeOptions {
   readonly last?: number;
   /**
    * At most so many messages a second, 1 to 1000: the newest of each key, with gaps (`latest`) for the others.
-   * Where another subscription of this client takes more of the topic, this one gets that too. Not with a
-   * pattern. @default all of them
+   * Where another subscription of this client takes more of the topic, this one gets that too. What comes is
+   * changed by a new subscription to the server, so a member leaves and joins. A rate that the server refuses ends
+   * all that share it. Not with a pattern. @default all of them
    */
   readonly maxRate?: number;
   /** Joins the topic as a member, and keeps `presence` current. @default false */
