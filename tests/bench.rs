@@ -6,6 +6,8 @@
 
 #![cfg(feature = "server")]
 
+#[path = "bench/forger.rs"]
+mod forger;
 #[path = "bench/liar.rs"]
 mod liar;
 #[path = "bench/peers.rs"]
@@ -21,6 +23,7 @@ use std::process::{Command, Output, Stdio};
 use std::thread::sleep;
 use std::time::Duration;
 
+use forger::Forgery;
 use liar::Lie;
 use serde_json::Value;
 use server::{Server, command};
@@ -91,6 +94,13 @@ fn delivered(server: &Server) -> u64 {
     line.and_then(|count| count.parse().ok()).expect("a metric")
 }
 
+/// A figure by its path in the report.
+#[track_caller]
+fn number(report: &Value, path: &str) -> f64 {
+    let found = path.split('.').fold(report, |value, key| &value[key]);
+    found.as_f64().unwrap_or_else(|| panic!("{path} of {report:#}"))
+}
+
 const ALL_RIGHT: &[(&str, u64)] = &[
     ("checks.lost", 0),
     ("checks.duplicated", 0),
@@ -122,6 +132,12 @@ fn every_message_of_every_subscriber_is_counted_and_checked() {
         assert_eq!(report["connections"]["ready"], report["connections"]["asked"]);
         // The last of them may be on their way when the time is over, but not lost.
         assert_eq!(report["latency"]["count"], 9 * 200, "{words}");
+        let compressed = words.contains("--compression").then_some(9);
+        assert_eq!(report["connections"]["compressed"].as_u64(), compressed, "{words}");
+        if compressed.is_some() {
+            let a_message = number(&report, "bytes_per_second") / number(&report, "delivered_per_second");
+            assert!(a_message < 1024.0, "{a_message} bytes of what are 1,024 as published");
+        }
     }
 }
 
@@ -134,16 +150,51 @@ fn subscribers_follow_their_topics_and_no_others() {
     // Streams are (topic, publisher) pairs: seven, of which topics 0 and 1 have two. Publishers take turns, so
     // that of 300 messages the first six publishers make 43 and the last one 42; each topic has four followers.
     assert_eq!(report["latency"]["count"], 300 * 4);
+    // It was found by its port.
+    assert_eq!(report["server"]["pid"], server.child.id());
+    assert!(number(&report, "server.resident_max") > 0.0 && number(&report, "generator.busiest") > 0.0);
 }
 
 #[test]
 fn whoever_returns_recovers_what_was_missed() {
     let server = keeping("recovered.toml");
-    let words = "--json --duration 3s --rate 20 -s 6 --storm-every 500ms --storm-away 100ms --recover --churn 10";
-    let report = report_of(&bench(&url(&server), words), 0);
+    let words = "--json --duration 3s --rate 20 -s 6 --storm-every 500ms --storm-away 100ms --churn 10";
+    let report = report_of(&bench(&url(&server), &format!("{words} --recover")), 0);
     assert_counts(&report, ALL_RIGHT);
     assert_counts(&report, &[("checks.unrecovered", 0)]);
     assert!(report["checks"]["recovered"].as_u64().is_some_and(|count| count >= 6), "{report:#}");
+    // Whoever does not ask for it misses what came meanwhile, and has lost nothing that it was to have.
+    let report = report_of(&bench(&url(&server), words), 0);
+    assert_counts(&report, ALL_RIGHT);
+    assert_counts(&report, &[("checks.recovered", 0), ("checks.unrecovered", 0)]);
+    assert!(number(&report, "connections.joined") >= 13.0, "{report:#}");
+}
+
+#[test]
+fn slow_readers_are_counted_by_themselves() {
+    let server = keeping("slow.toml");
+    let words = "--json -s 5 --slow 2 --slow-rate 1k --size 20k --rate 400 --messages 400 --duration 60s";
+    let report = report_of(&bench(&url(&server), words), 0);
+    assert_counts(&report, ALL_RIGHT);
+    assert_counts(&report, &[("slow.subscribers", 2), ("slow.closed", 0), ("latency.count", 3 * 400)]);
+    // A kilobyte a second is no message of twenty in twenty seconds.
+    assert!(number(&report, "slow.delivered") < 2.0 * 20.0, "{report:#}");
+}
+
+#[test]
+fn connections_come_as_fast_and_from_where_they_are_asked_to() {
+    let server = Server::start();
+    let report = report_of(&bench(&url(&server), "--json -s 9 --messages 5 --connect-rate 10"), 0);
+    // The tenth is due after 900 ms.
+    assert!(number(&report, "connections.join_seconds") > 0.5, "{report:#}");
+
+    let listener = TcpListener::bind("127.0.0.1:0").expect("a free port");
+    let url = format!("ws://{}", listener.local_addr().expect("bound"));
+    let child = command_of(&url, "-s 1 -p 0 --source 127.0.0.9").spawn().expect("it starts");
+    let (stream, from) = listener.accept().expect("somebody comes");
+    assert_eq!(from.ip().to_string(), "127.0.0.9");
+    drop(stream);
+    assert_fails(&child.wait_with_output().expect("it ends"), "0 of 1 connections are ready");
 }
 
 #[test]
@@ -196,6 +247,11 @@ fn more_connections_than_descriptors_are_refused_with_the_number_that_would_do()
         .expect("there is a shell");
     assert_fails(&output, "501 connections need 565 file descriptors and this process may have 200");
     assert_fails(&output, "does for 136 connections");
+    // What is only the soft limit is raised.
+    let server = Server::start();
+    let words = format!("ulimit -S -n 100 && exec \"$0\" bench --json --url {} -s 150 --messages 5", url(&server));
+    let output = Command::new("sh").args(["-c", &words, env!("CARGO_BIN_EXE_fanfare")]).output();
+    assert_counts(&report_of(&output.expect("there is a shell"), 0), &[("connections.ready", 151)]);
 }
 
 #[test]
@@ -212,6 +268,41 @@ fn a_server_that_goes_away_leaves_partial_results_and_a_reason() {
     assert!(report["reason"].as_str().is_some_and(|reason| reason.contains("are gone")), "{report:#}");
     assert!(report["connections"]["closed"].as_u64().is_some_and(|closed| closed > 0));
     assert!(report["latency"]["count"].as_u64().is_some_and(|count| count > 0));
+}
+
+#[test]
+fn whoever_interrupts_it_gets_what_was_measured_until_then() {
+    let server = Server::start();
+    for signal in ["-INT", "-TERM"] {
+        let before = delivered(&server);
+        let words = "--json --duration 60s --rate 500 -s 5";
+        let child = command_of(&url(&server), words).spawn().expect("it starts");
+        while delivered(&server) < before + 1000 {
+            sleep(Duration::from_millis(10));
+        }
+        let kill = Command::new("kill").args([signal, &child.id().to_string()]).status();
+        assert!(kill.expect("there is kill").success());
+        let report = report_of(&child.wait_with_output().expect("it ends"), 130);
+        assert_eq!((&report["complete"], &report["interrupted"]), (&false.into(), &true.into()));
+        assert!(report["latency"]["count"].as_u64().is_some_and(|count| count > 0));
+    }
+}
+
+#[test]
+fn whoever_waits_at_a_terminal_sees_how_it_goes_and_nobody_else() {
+    let server = Server::start();
+    let words = format!("bench --url {} --warmup 0s --duration 1s -s 3", url(&server));
+    let shell = format!("{} {words}", env!("CARGO_BIN_EXE_fanfare"));
+    // Its standard output is a terminal for whom it starts, on which all is written.
+    let output = Command::new("script").args(["-qec", &shell, "/dev/null"]).stdin(Stdio::null()).output();
+    let shown = output.expect("script is part of Debian").stdout;
+    let shown = String::from_utf8_lossy(&shown);
+    assert!(shown.contains("░ ") || shown.contains("█ "), "{shown}");
+    assert!(shown.contains("measuring, 4 live"), "{shown}");
+    // The line is empty again when the table comes.
+    assert!(shown.contains("\r\x1b[2KRun"), "{shown}");
+    let output = bench(&url(&server), "--duration 1s -s 3");
+    assert!(output.status.success() && output.stderr.is_empty());
 }
 
 #[test]
@@ -268,6 +359,8 @@ fn tls_is_spoken_to_whom_is_trusted_and_nobody_else() {
     assert_counts(&report, ALL_RIGHT);
     assert_eq!(report["latency"]["count"], 5 * 50);
     assert_fails(&bench(&peer.url, "-s 1"), "certificate");
+    assert_fails(&bench(&format!("wss://{}/ws", server.address()), "-s 1"), "no TLS is spoken there");
+    assert_fails(&bench(&peer.url.replace("wss:", "ws:"), "-s 1 --connect-timeout 5s"), "0 of 2 connections are ready");
 }
 
 #[test]
@@ -288,4 +381,45 @@ fn lies_are_noticed() {
             assert_eq!(count > 0, path == Some(*wrong) || also, "{lie:?}: {wrong} is {count}");
         }
     }
+}
+
+#[test]
+fn forgeries_are_noticed() {
+    let server = Server::start();
+    for (forgery, counts, status) in [
+        (Forgery::Nothing, [("checks.wrong_topic", 0), ("checks.misnumbered", 0)], 0),
+        (Forgery::Topic, [("checks.wrong_topic", 5), ("checks.misnumbered", 0)], 1),
+        // The next one does not follow it either.
+        (Forgery::Offset, [("checks.wrong_topic", 0), ("checks.misnumbered", 10)], 1),
+        (Forgery::Gap, [("checks.gaps", 5), ("checks.gap_events", 5)], 0),
+        // What was left out before it began was not announced.
+        (Forgery::LateGap, [("checks.gaps", 5), ("checks.lost", 10)], 0),
+    ] {
+        let url = forger::start(server.address(), forgery);
+        let output = bench(&url, "--json -s 1 -t 2 -p 2 --follow 1 --messages 100 --rate 500");
+        let report = report_of(&output, status);
+        assert_counts(&report, &counts);
+        let lost = if matches!(forgery, Forgery::LateGap) { 10 } else { 0 };
+        assert_counts(&report, &[("checks.lost", lost), ("checks.wrong_bytes", 0), ("checks.duplicated", 0)]);
+    }
+}
+
+#[test]
+fn what_a_server_does_not_agree_to_is_told() {
+    let url = liar::start(Lie::Nothing);
+    let words = "--dialect raw -s 2 --messages 5 --compression";
+    let report = report_of(&bench(&url, &format!("--json {words}")), 0);
+    assert_counts(&report, &[("connections.compressed", 0)]);
+    let text = bench(&url, words).stdout;
+    assert!(String::from_utf8_lossy(&text).contains("NOT AGREED"));
+}
+
+/// Messages are due when they are due, also those that cannot be sent then.
+#[test]
+fn a_second_in_which_a_server_reads_nothing_is_in_the_latencies() {
+    let url = liar::start(Lie::Stall(Duration::from_secs(1)));
+    let words = "--json --dialect raw -s 1 --messages 60 --rate 100 --size 500k --duration 60s --expect p25>=400ms";
+    let report = report_of(&bench(&url, words), 0);
+    assert_counts(&report, ALL_RIGHT);
+    assert_counts(&report, &[("latency.count", 60)]);
 }

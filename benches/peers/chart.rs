@@ -48,7 +48,7 @@ pub(crate) const CHARTS: [Chart; 4] = [
     },
     Chart {
         file: "peers-latency.svg",
-        title: "99th percentile of the time until a subscriber has a message, in milliseconds: less is better",
+        title: "Latency at the 99th percentile, in milliseconds: less is better",
         panels: &[
             ("rate", "50 messages a second to 1,000 subscribers, 128 B", |sample| sample.p99),
             ("rate-deflated", "the same, 1 KiB deflated", |sample| sample.p99),
@@ -65,6 +65,16 @@ pub(crate) const CHARTS: [Chart; 4] = [
         ],
     },
 ];
+
+/// Letters of a title that fit across.
+const TITLE_MAX: usize = 80;
+const _: () = {
+    let mut nth = 0;
+    while nth < CHARTS.len() {
+        assert!(CHARTS[nth].title.len() <= TITLE_MAX, "a title runs over the edge");
+        nth += 1;
+    }
+};
 
 const WIDTH: f64 = 760.0;
 const LEFT: f64 = 130.0;

@@ -3,10 +3,11 @@
 use std::net::{TcpListener, TcpStream};
 use std::sync::{Arc, Mutex};
 use std::thread;
+use std::time::Duration;
 
 use tokio_tungstenite::tungstenite::{Message, WebSocket, accept};
 
-/// What it does with every tenth message.
+/// What it does with every tenth message, the fifth first.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub(crate) enum Lie {
     Nothing,
@@ -18,6 +19,8 @@ pub(crate) enum Lie {
     Swap,
     /// One byte of it is changed.
     Change,
+    /// Once, and for so long, nothing at all is read.
+    Stall(Duration),
 }
 
 /// Starts it, and returns its address. Its threads end with the test.
@@ -49,6 +52,9 @@ fn serve(stream: TcpStream, lie: Lie, all: &Mutex<Vec<TcpStream>>) {
         let text = text.as_str().to_owned();
         count += 1;
         let odd = count % 10 == 5;
+        if let (Lie::Stall(time), 5) = (lie, count) {
+            thread::sleep(time);
+        }
         let out = match lie {
             Lie::Lose if odd => vec![],
             Lie::Repeat if odd => vec![text.clone(), text],

@@ -1,5 +1,5 @@
 //! Servers that nobody here wrote, each a process of its own on a free port: mosquitto, nats-server, nginx with
-//! nchan, `socket.io` and `ws` from npm, and HAProxy with TLS in front of the real one.
+//! nchan, `socket.io` and `ws` from npm, all as they are measured, and HAProxy with TLS in front of the real one.
 //!
 //! Where one is missing the test fails: `scripts/setup` installs them.
 
@@ -29,40 +29,41 @@ const PATIENCE: Duration = Duration::from_secs(30);
 
 pub(crate) fn mosquitto() -> Peer {
     on_a_free_port("mosquitto", |port, path| {
-        // A listener for WebSockets alone is none to this version; the other one is a Unix socket.
-        let socket = path.with_extension("sock");
-        // A path of an earlier run is in the way.
-        let _ = fs::remove_file(&socket);
-        let config = format!(
-            "listener 0 {}\nlistener {port} 127.0.0.1\nprotocol websockets\nallow_anonymous true\nuser root\n",
-            socket.display()
-        );
-        fs::write(path, config).expect("a temporary file");
+        configure("mosquitto.conf", port, path, "");
         command("mosquitto", &["-c", text(path)])
     })
 }
 
 pub(crate) fn nats_server() -> Peer {
     on_a_free_port("nats", |port, path| {
-        let config = format!("listen: \"127.0.0.1:-1\"\nwebsocket {{ listen: \"127.0.0.1:{port}\", no_tls: true }}\n");
-        fs::write(path, config).expect("a temporary file");
+        configure("nats.conf", port, path, "");
         command("nats-server", &["-c", text(path)])
     })
 }
 
-/// nginx with nchan, as it is measured.
+/// nginx with nchan, in one process, which ends as the others do.
 pub(crate) fn nchan() -> Peer {
     on_a_free_port("nchan", |port, path| {
-        let template = Path::new(env!("CARGO_MANIFEST_DIR")).join("benches/peers/nginx.conf");
-        let mut config = fs::read_to_string(template).expect("it is there");
-        let directory = env!("CARGO_TARGET_TMPDIR");
-        for (name, value) in [("@PORT@", port.to_string().as_str()), ("@DIRECTORY@", directory), ("@DEFLATE@", "on")] {
-            config = config.replace(name, value);
-        }
-        // One process, which ends as the others do.
-        fs::write(path, config + "\nmaster_process off;\n").expect("a temporary file");
+        configure("nginx.conf", port, path, "\nmaster_process off;\n");
         command("nginx", &["-e", "stderr", "-c", text(path)])
     })
+}
+
+/// Writes to `path` how a server is configured where it is measured, and `more`.
+fn configure(template: &str, port: u16, path: &Path, more: &str) {
+    let template = Path::new(env!("CARGO_MANIFEST_DIR")).join("benches/peers").join(template);
+    let mut config = fs::read_to_string(template).expect("it is there");
+    // Of its own, without what another one of this port has left behind.
+    let directory = path.with_extension("d");
+    let _ = fs::remove_dir_all(&directory);
+    fs::create_dir_all(&directory).expect("a temporary directory");
+    let port = port.to_string();
+    for (name, value) in
+        [("@PORT@", port.as_str()), ("@DIRECTORY@", text(&directory)), ("@DEFLATE@", "on"), ("@COMPRESSION@", "true")]
+    {
+        config = config.replace(name, value);
+    }
+    fs::write(path, config + more).expect("a temporary file");
 }
 
 /// A script of `tests/clients/peers`, which says where it listens.

@@ -22,15 +22,19 @@ pub(super) struct Series<'a> {
     pub(super) values: Vec<Option<f64>>,
 }
 
-const WIDTH: f64 = 720.0;
-const HEIGHT: f64 = 260.0;
-const LEFT: f64 = 74.0;
+/// In units of which a telephone shows three quarters of a pixel each: letters of 13 can be read there.
+const WIDTH: f64 = 480.0;
+const HEIGHT: f64 = 220.0;
+const LEFT: f64 = 66.0;
 const RIGHT: f64 = 12.0;
 const TOP: f64 = 12.0;
-const BOTTOM: f64 = 34.0;
+const BOTTOM: f64 = 38.0;
 
 /// Lines across, about.
 const TICKS: f64 = 5.0;
+
+/// Where an axis ends on which all is zero.
+const NOTHING: f64 = f64::MIN_POSITIVE;
 
 impl Chart<'_> {
     /// A `figure` of HTML; colours are the page's classes `c0`, `c1` and so on.
@@ -63,7 +67,7 @@ impl Chart<'_> {
                 WIDTH - RIGHT,
                 LEFT - 8.0,
                 y + 4.0,
-                escape(&(self.up)(tick))
+                escape(&without_zeros(&(self.up)(tick)))
             );
         }
         for tick in steps(0.0, end) {
@@ -123,7 +127,7 @@ impl Scale {
             return Scale { low: from, high: to.max(from + 1.0), logarithmic };
         }
         // A line at the bottom, if nothing is more than nothing.
-        let high = if high > 0.0 { high * 1.05 } else { 1.0 };
+        let high = if high > 0.0 { high * 1.05 } else { NOTHING };
         Scale { low, high, logarithmic }
     }
 
@@ -137,6 +141,9 @@ impl Scale {
         if self.logarithmic {
             let (low, high) = (self.low as i32, self.high as i32);
             return (low..=high).map(|power| 10_f64.powi(power)).collect();
+        }
+        if self.high <= NOTHING {
+            return vec![0.0];
         }
         steps(self.low, self.high)
     }
@@ -156,6 +163,16 @@ fn steps(from: f64, to: f64) -> Vec<f64> {
     (0..=count).map(|nth| from + nth as f64 * step).collect()
 }
 
+/// A figure with its unit, without zeros behind its point: `1 ms` for `1.00 ms`.
+fn without_zeros(text: &str) -> String {
+    let end = text.find(|c: char| !c.is_ascii_digit() && c != '.').unwrap_or(text.len());
+    let (number, unit) = text.split_at(end);
+    match number.contains('.') {
+        true => number.trim_end_matches('0').trim_end_matches('.').to_owned() + unit,
+        false => text.to_owned(),
+    }
+}
+
 /// A number without zeros behind its point.
 fn plain(value: f64) -> String {
     let text = format!("{value:.2}");
@@ -169,7 +186,7 @@ pub(super) fn escape(text: &str) -> String {
 
 #[cfg(test)]
 mod tests {
-    use super::{Chart, Scale, Series, escape, plain, steps};
+    use super::{Chart, LEFT, Scale, Series, escape, plain, steps, without_zeros};
 
     #[test]
     fn axes_have_round_numbers() {
@@ -180,7 +197,10 @@ mod tests {
         let powers = Scale::new(0.000_3, 0.2, true).ticks();
         assert_eq!(powers.len(), 5);
         assert!((powers[0] - 1e-4).abs() < 1e-12 && (powers[4] - 1.0).abs() < 1e-9);
-        assert_eq!(Scale::new(0.0, 0.0, false).ticks().len(), 6);
+        assert_eq!(Scale::new(0.0, 0.0, false).ticks(), [0.0]);
+        for (text, shown) in [("1.00 ms", "1 ms"), ("2.50k/s", "2.5k/s"), ("100 µs", "100 µs"), ("0 B", "0 B")] {
+            assert_eq!(without_zeros(text), shown);
+        }
         assert!((Scale::new(1.0, 100.0, true).place(10.0) - 0.5).abs() < 1e-9);
     }
 
@@ -196,7 +216,7 @@ mod tests {
         };
         let html = chart(vec![Some(1.0), None, Some(3.0), Some(4.0)]).html();
         assert!(html.contains("a &lt;b&gt;"));
-        assert_eq!(html.matches('M').count() - html.matches("M74").count(), 2, "{html}");
+        assert_eq!(html.matches('M').count() - html.matches(&format!("M{LEFT}")).count(), 2, "{html}");
         assert_eq!(html.matches("<circle").count(), 3);
         assert!(chart(vec![None; 4]).html().contains("nothing was measured"));
     }

@@ -16,6 +16,7 @@ use super::inflate::Inflater;
 use super::plan::Plan;
 use super::publisher::Publisher;
 use super::subscriber::{Message, Subscriber};
+use super::tls;
 use super::transport::Transport;
 
 #[derive(Debug)]
@@ -223,7 +224,7 @@ impl Conn {
                 Ok(count) => self.written += count,
                 Err(error) if error.kind() == ErrorKind::WouldBlock => return Ok(()),
                 Err(error) if error.kind() == ErrorKind::Interrupted => {}
-                Err(error) => return Err(Over(self.end(&error.to_string()))),
+                Err(error) => return Err(Over(self.end(&tls::explain(&error)))),
             }
         }
         self.written = 0;
@@ -233,7 +234,7 @@ impl Conn {
             self.out.bytes = Vec::new();
         }
         match held {
-            Err(error) if error.kind() != ErrorKind::WouldBlock => Err(Over(self.end(&error.to_string()))),
+            Err(error) if error.kind() != ErrorKind::WouldBlock => Err(Over(self.end(&tls::explain(&error)))),
             _ => Ok(()),
         }
     }
@@ -263,7 +264,7 @@ impl Conn {
                 Ok(count) => count,
                 Err(error) if error.kind() == ErrorKind::WouldBlock => return Ok(false),
                 Err(error) if error.kind() == ErrorKind::Interrupted => continue,
-                Err(error) if self.state != State::Leaving => return Err(Over(self.end(&error.to_string()))),
+                Err(error) if self.state != State::Leaving => return Err(Over(self.end(&tls::explain(&error)))),
                 // It has said farewell, and how the server hangs up then is its own business.
                 Err(_) => 0,
             };
@@ -511,6 +512,7 @@ impl Conn {
             self.joined = ctx.now;
             ctx.live += 1;
             ctx.counts.joined += 1;
+            ctx.counts.compressed += u64::from(self.compression);
             ctx.times.connect.record(ctx.now.saturating_sub(self.began) / 1000);
         }
     }

@@ -120,11 +120,12 @@ impl Request<'_> {
     }
 }
 
-/// The status, and what the body says in an error of this project's servers, or at all.
+/// The status, and what the body says in an error of this project's servers, or at all if it is no page.
 fn refusal(status: &str, body: &[u8]) -> String {
     const SHOWN: usize = 200;
     let body = match crate::cli::event::Refused::from_http(body) {
         Some(refused) => refused.to_string(),
+        None if body.trim_ascii_start().starts_with(b"<") => "a page, and no WebSocket".to_owned(),
         None => String::from_utf8_lossy(&body[..body.len().min(SHOWN)]).trim().replace(['\r', '\n'], " "),
     };
     if body.is_empty() { status.to_owned() } else { format!("{status}: {body}") }
@@ -192,6 +193,8 @@ mod tests {
         let refused = HandshakeError::Refused("401 Unauthorized: unauthorized: no credentials".to_owned());
         assert_eq!(answer(&(head + body)), Err(refused.clone()));
         assert_eq!(refused.to_string(), "the server answered 401 Unauthorized: unauthorized: no credentials");
+        let page = "HTTP/1.1 200 OK\r\n\r\n\n<!doctype html>";
+        assert_eq!(answer(page), Err(HandshakeError::Refused("200 OK: a page, and no WebSocket".to_owned())));
         let bare = "HTTP/1.1 404 Not Found\r\n\r\n";
         assert_eq!(answer(bare), Err(HandshakeError::Refused("404 Not Found".to_owned())));
         assert_eq!(REQUEST.answer(b"HTTP/1.1", true), Err(HandshakeError::NotHttp));

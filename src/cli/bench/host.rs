@@ -100,7 +100,7 @@ fn children(pid: u32) -> Vec<u32> {
 }
 
 /// Whether the address is this machine's.
-fn is_here(ip: IpAddr) -> bool {
+pub(super) fn is_here(ip: IpAddr) -> bool {
     // One can bind to what one has.
     ip.is_loopback() || std::net::UdpSocket::bind((ip, 0)).is_ok()
 }

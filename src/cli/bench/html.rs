@@ -5,12 +5,16 @@ use std::fmt::Write;
 use super::chart::{Chart, Series, escape};
 use super::measure::Sample;
 use super::report::Report;
-use super::table::{self, rate, short, time, whole};
+use super::table::{self, number, rate, short, time, whole};
 
 /// The whole page.
 pub(super) fn page(report: &Report) -> String {
     let mut out = String::from(HEAD);
-    let verdict = if report.is_good() { ("good", "all held") } else { ("bad", "not as it should be") };
+    let verdict = match (report.is_good(), report.expectations.is_empty()) {
+        (true, true) => ("good", "went through"),
+        (true, false) => ("good", "all limits held"),
+        (false, _) => ("bad", "not as it should be"),
+    };
     // Infallible, as all below: the writer is a String.
     let _ = write!(
         out,
@@ -36,7 +40,7 @@ pub(super) fn page(report: &Report) -> String {
             let value = match (held.value, held.time) {
                 (None, _) => "not measured".to_owned(),
                 (value, true) => time(value),
-                (Some(value), false) => format!("{value}"),
+                (Some(value), false) => number(value),
             };
             let word = if held.holds { "held" } else { "broken" };
             let _ = write!(
@@ -55,7 +59,10 @@ pub(super) fn page(report: &Report) -> String {
     for (title, rows) in table::sections(report) {
         let _ = write!(out, "<h3>{title}</h3><table>");
         for (name, value) in rows {
-            let _ = write!(out, "<tr><th>{}</th><td>{}</td></tr>", escape(name), escape(&value));
+            let _ = match name {
+                "" => write!(out, "<tr><td colspan=\"2\">{}</td></tr>", escape(&value)),
+                name => write!(out, "<tr><th>{}</th><td>{}</td></tr>", escape(name), escape(&value)),
+            };
         }
         out += "</table>";
     }
@@ -145,15 +152,15 @@ const HEAD: &str = r#"<!doctype html>
 <title>fanfare bench</title>
 <style>
 :root { color-scheme: light dark; --ink: #1c2024; --dim: #5b646e; --paper: #fff; --line: #dfe3e8; --tile: #f4f6f8;
-  --c0: #1f6feb; --c1: #2da44e; --c2: #d97706; --c3: #cf222e; --c4: #8250df; }
+  --good: #116329; --bad: #cf222e; --c0: #1f6feb; --c1: #2da44e; --c2: #d97706; --c3: #cf222e; --c4: #8250df; }
 @media (prefers-color-scheme: dark) {
   :root { --ink: #e6e9ec; --dim: #9aa4ae; --paper: #14181c; --line: #2b3138; --tile: #1d2329;
-    --c0: #58a6ff; --c1: #3fb950; --c2: #e3a008; --c3: #ff7b72; --c4: #bc8cff; } }
+    --good: #3fb950; --bad: #ff7b72; --c0: #58a6ff; --c1: #3fb950; --c2: #e3a008; --c3: #ff7b72; --c4: #bc8cff; } }
 body { margin: 0; background: var(--paper); color: var(--ink); font: 15px/1.5 system-ui, sans-serif; }
 main { max-width: 1120px; margin: 0 auto; padding: 24px 20px 60px; }
 header { display: flex; align-items: baseline; gap: 16px; }
 h1 { font-size: 24px; margin: 0; } h2 { font-size: 18px; margin: 32px 0 12px; } h3 { font-size: 15px; margin: 20px 0 6px; }
-p { margin: 4px 0; } .dim { color: var(--dim); } .good { color: var(--c1); } .bad { color: var(--c3); font-weight: 600; }
+p { margin: 4px 0; } .dim { color: var(--dim); } .good { color: var(--good); } .bad { color: var(--bad); font-weight: 600; }
 .note { border-left: 3px solid var(--c2); padding: 6px 12px; margin: 12px 0; background: var(--tile); }
 .tiles { display: flex; flex-wrap: wrap; gap: 12px; margin: 20px 0; }
 .tiles div { background: var(--tile); border-radius: 8px; padding: 10px 16px; min-width: 96px; color: var(--dim); }
@@ -162,7 +169,7 @@ p { margin: 4px 0; } .dim { color: var(--dim); } .good { color: var(--c1); } .ba
 figure { margin: 0; min-width: 0; } figcaption { font-weight: 600; display: flex; flex-wrap: wrap; gap: 4px 16px; }
 .key { font-weight: 400; font-size: 13px; } .key span { margin-right: 12px; color: var(--dim); }
 .key span::before { content: ""; display: inline-block; width: 12px; height: 3px; margin: 0 5px 3px 0; background: var(--c); }
-svg { width: 100%; height: auto; } svg text { font-size: 12px; fill: var(--dim); font-variant-numeric: tabular-nums; }
+svg { width: 100%; height: auto; } svg text { font-size: 13px; fill: var(--dim); font-variant-numeric: tabular-nums; }
 .up { text-anchor: end; } .across { text-anchor: middle; } .grid { stroke: var(--line); fill: none; }
 .c0 { --c: var(--c0); } .c1 { --c: var(--c1); } .c2 { --c: var(--c2); } .c3 { --c: var(--c3); } .c4 { --c: var(--c4); }
 .line { stroke: var(--c); stroke-width: 2; fill: none; stroke-linejoin: round; }

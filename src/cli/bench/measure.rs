@@ -7,11 +7,12 @@ use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
 
 use serde::Serialize;
+use tokio::signal::unix::{SignalKind, signal};
 use tokio::time::{MissedTickBehavior, interval};
 
 use super::expect::seconds;
 use super::host::{Process, Usage};
-use super::plan::{Pace, Plan};
+use super::plan::Plan;
 use super::progress::Progress;
 use super::shared::{Phase, Shared};
 use super::tally::{Counts, Reasons, Times};
@@ -96,7 +97,7 @@ const SHOW: Duration = Duration::from_millis(250);
 /// The shortest time between two samples, and how many there are at most, or nearly.
 const SAMPLE: Duration = Duration::from_millis(250);
 const SAMPLES_MAX: u32 = 240;
-/// How long nothing at all may happen at full speed, and how long connections may all be gone.
+/// How long nothing at all may come of what was published, and how long connections may all be gone.
 const STALLED: Duration = Duration::from_secs(10);
 const GONE: Duration = Duration::from_secs(3);
 /// How long what is on its way may be silent, and take, in the end.
@@ -129,7 +130,7 @@ pub(super) async fn measure(plan: Arc<Plan>, server_pid: Option<u32>) -> io::Res
         samples: Vec::new(),
         times: Times::default(),
         shown: Instant::now(),
-        interrupted: Box::pin(tokio::signal::ctrl_c()),
+        interrupted: Box::pin(interrupted()?),
         plan,
         shared,
     };
@@ -146,6 +147,10 @@ pub(super) async fn measure(plan: Arc<Plan>, server_pid: Option<u32>) -> io::Res
     }
     let mut measured = measured;
     run.look();
+    // What came since threads last showed it. Before anything was measured, times are none of the run's.
+    if !measured.lasted.is_zero() {
+        measured.times.add(&run.now.times);
+    }
     measured.totals = run.now.counts;
     measured.reasons = std::mem::take(&mut run.now.reasons);
     measured.lost = run.now.lost;
@@ -168,7 +173,7 @@ struct Run {
     times: Times,
     shown: Instant,
     /// Somebody does not want to wait. It ends once.
-    interrupted: Pin<Box<dyn Future<Output = io::Result<()>>>>,
+    interrupted: Pin<Box<dyn Future<Output = ()>>>,
 }
 
 /// The server's process, and what it used at some times.
@@ -319,20 +324,16 @@ impl Run {
         }
         let every = SAMPLE.max(self.plan.duration / SAMPLES_MAX);
         let mut before = Before { at: began, counts, cpu: cpu.clone(), server };
-        let mut moved = began;
+        let mut stall = Stall::default();
         let mut present = began;
         let mut tick = ticks(TICK);
         // A run of a number of messages is over once it has them, however fast.
         while began.elapsed() < self.plan.duration && !self.is_over() {
-            let last = self.now.counts;
             let outcome = self.next(&mut tick, "measuring").await;
-            if self.now.counts.delivered + self.now.counts.answered != last.delivered + last.answered {
-                moved = Instant::now();
-            }
             if self.now.live > 0 {
                 present = Instant::now();
             }
-            let outcome = outcome.and_then(|()| self.check_alive(present)).and_then(|()| self.check_moving(moved));
+            let outcome = outcome.and_then(|()| self.check_alive(present)).and_then(|()| self.check_moving(&mut stall));
             if before.at.elapsed() >= every {
                 before = self.sample(&before, began);
             }
@@ -403,9 +404,14 @@ impl Run {
         Err(End::Failed(format!("{who}{why}")))
     }
 
-    fn check_moving(&self, moved: Instant) -> Result<(), End> {
-        let pushes = matches!(self.plan.pace, Pace::Full { .. }) && self.plan.layout.publishers > 0;
-        if pushes && moved.elapsed() > STALLED {
+    /// Whether anything comes of what is published.
+    fn check_moving(&self, stall: &mut Stall) -> Result<(), End> {
+        let counts = &self.now.counts;
+        let arrived = counts.delivered + counts.slow_delivered + counts.answered + counts.refused_publishes;
+        // Where publishes are not answered, somebody has to be there who gets them, and does not dawdle.
+        let readers = self.now.live.saturating_sub(self.now.publishers);
+        let expected = self.plan.dialect.answers_publishes() || readers > self.plan.slow;
+        if expected && stall.lasts(Instant::now(), counts.published, arrived) {
             return Err(End::Failed(format!("nothing has arrived for {} seconds", STALLED.as_secs())));
         }
         Ok(())
@@ -483,6 +489,27 @@ impl Run {
     }
 }
 
+/// Whether a server has stopped to do anything with what is published.
+#[derive(Debug, Default)]
+struct Stall {
+    published: u64,
+    arrived: u64,
+    /// When something was published for the first time since anything arrived.
+    since: Option<Instant>,
+}
+
+impl Stall {
+    /// Looks at the counts of `now`: whether it is too long that nothing has come of what was published.
+    fn lasts(&mut self, now: Instant, published: u64, arrived: u64) -> bool {
+        if arrived != self.arrived {
+            *self = Stall { published, arrived, since: None };
+        } else if published > self.published {
+            self.since.get_or_insert(now);
+        }
+        self.since.is_some_and(|since| now - since > STALLED)
+    }
+}
+
 /// What a sample is compared with.
 struct Before {
     at: Instant,
@@ -510,8 +537,44 @@ fn between(before: &Usage, now: &Usage) -> Usage {
     Usage { user: now.user - before.user, system: now.system - before.system, resident: now.resident }
 }
 
+/// Ends when somebody wants the run to end, by either of the usual signals.
+fn interrupted() -> io::Result<impl Future<Output = ()>> {
+    let mut interrupt = signal(SignalKind::interrupt())?;
+    let mut terminate = signal(SignalKind::terminate())?;
+    Ok(async move {
+        tokio::select! {
+            _ = interrupt.recv() => {}
+            _ = terminate.recv() => {}
+        }
+    })
+}
+
 fn ticks(every: Duration) -> tokio::time::Interval {
     let mut ticks = interval(every);
     ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
     ticks
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::{Duration, Instant};
+
+    use super::Stall;
+
+    #[test]
+    fn a_server_has_stalled_when_nothing_comes_of_what_is_published() {
+        let began = Instant::now();
+        let mut stall = Stall::default();
+        let mut lasts =
+            |seconds, published, arrived| stall.lasts(began + Duration::from_secs(seconds), published, arrived);
+        assert!(!lasts(60, 0, 0), "nothing was published");
+        assert!(!lasts(61, 1, 0));
+        assert!(!lasts(71, 5, 0));
+        assert!(lasts(72, 5, 0));
+        assert!(!lasts(73, 5, 1), "something has come");
+        assert!(!lasts(99, 5, 1), "nothing was published since");
+        assert!(!lasts(100, 6, 1));
+        assert!(!lasts(109, 6, 2));
+        assert!(!lasts(130, 6, 2));
+    }
 }

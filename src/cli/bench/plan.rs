@@ -14,6 +14,7 @@ use crate::protocol::{Encoding, TopicError, TopicName};
 
 use super::args::BenchArguments;
 use super::dialect::{Dialect, Setup, Spoken};
+use super::host;
 use super::ledger::Layout;
 use super::payload::{NUMBER_MAX, Payloads, STREAMS_MAX, SizeError};
 use super::tls::{self, TlsError};
@@ -93,6 +94,8 @@ pub(super) enum PlanError {
     Tls(#[from] TlsError),
     #[error("{path}: {error}", path = .0.display(), error = .1)]
     Tokens(PathBuf, io::Error),
+    #[error("{path}: not one token in it", path = .0.display())]
+    NoTokens(PathBuf),
     #[error("the token holds characters that a header cannot carry")]
     Token,
     #[error("{0}: {1}")]
@@ -105,6 +108,12 @@ pub(super) enum PlanError {
     TooFew(&'static str),
     #[error("a run of no length measures nothing")]
     Duration,
+    #[error("at no messages a second nothing is ever published; --publishers 0 says that")]
+    Rate,
+    #[error("{0} is no address of this machine, so nothing can connect from it")]
+    Source(IpAddr),
+    #[error("{to} cannot be reached from {from}: one is IPv6, the other is not")]
+    SourceFamily { from: IpAddr, to: IpAddr },
     #[error("subscribers cannot follow {follow} of {topics} topics")]
     Follow { follow: usize, topics: usize },
     #[error("only {slow} of {subscribers} subscribers can be slow")]
@@ -187,8 +196,10 @@ impl Plan {
         let pace = if arguments.full_speed {
             let window = at_least_one(bounded(arguments.window, "--window", WINDOW_MAX)?, "--window")?;
             Pace::Full { window: window as u32 }
-        } else {
+        } else if arguments.rate > 0.0 || publishers == 0 {
             Pace::Rate(arguments.rate)
+        } else {
+            return Err(PlanError::Rate);
         };
         let await_delivery = arguments.await_delivery || !dialect.answers_publishes();
         let witnesses = match pace {
@@ -343,13 +354,21 @@ fn route(arguments: &BenchArguments, place: &Place) -> Result<Route, PlanError> 
     let name = || format!("{}:{}", place.host, place.port);
     let resolved = (place.host.as_str(), place.port).to_socket_addrs();
     let mut addresses: Vec<SocketAddr> = resolved.map_err(|error| PlanError::Resolve(name(), error))?.collect();
-    if let Some(source) = arguments.source.first() {
-        addresses.retain(|address| address.is_ipv4() == source.is_ipv4());
-    }
     // `localhost` has both; most servers listen on the older one alone.
     addresses.sort_by_key(|address| matches!(address.ip(), IpAddr::V6(ip) if ip.is_loopback()));
+    if let Some(source) = arguments.source.first() {
+        addresses.sort_by_key(|address| address.is_ipv4() != source.is_ipv4());
+    }
     let address = addresses.first().copied();
     let address = address.ok_or_else(|| PlanError::Resolve(name(), io::ErrorKind::AddrNotAvailable.into()))?;
+    for from in &arguments.source {
+        if from.is_ipv4() != address.is_ipv4() {
+            return Err(PlanError::SourceFamily { from: *from, to: address.ip() });
+        }
+        if !host::is_here(*from) {
+            return Err(PlanError::Source(*from));
+        }
+    }
     let tls = if place.tls { Some(tls::client(&place.host, arguments.ca.as_deref())?) } else { None };
     Ok(Route { address, tls, sources: arguments.source.clone() })
 }
@@ -359,7 +378,12 @@ fn tokens(arguments: &BenchArguments, token: Option<String>) -> Result<Vec<Strin
         None => token.into_iter().collect(),
         Some(path) => {
             let text = fs::read_to_string(path).map_err(|error| PlanError::Tokens(path.clone(), error))?;
-            text.lines().map(str::trim).filter(|line| !line.is_empty()).map(str::to_owned).collect()
+            let tokens: Vec<String> =
+                text.lines().map(str::trim).filter(|line| !line.is_empty()).map(str::to_owned).collect();
+            if tokens.is_empty() {
+                return Err(PlanError::NoTokens(path.clone()));
+            }
+            tokens
         }
     };
     let plain = |token: &String| token.bytes().all(|byte| (0x20..0x7f).contains(&byte));
@@ -394,6 +418,7 @@ impl std::fmt::Display for Plan {
             self.size,
         );
         let _ = match self.pace {
+            Pace::Rate(1.0) => write!(text, ", 1 message a second"),
             Pace::Rate(rate) => write!(text, ", {rate} messages a second"),
             Pace::Full { window } => write!(text, ", full speed with {window} on their way"),
         };
@@ -421,7 +446,8 @@ mod tests {
     use crate::cli::args::{Arguments, Command};
 
     fn plan(words: &str) -> Result<Plan, PlanError> {
-        let words = format!("fanfare bench --url ws://127.0.0.1:1 {words}");
+        let url = if words.contains("--url") { "" } else { "--url ws://127.0.0.1:1" };
+        let words = format!("fanfare bench {url} {words}");
         let arguments = Arguments::try_parse_from(words.split_whitespace()).expect("a command line");
         let Some(Command::Bench(arguments)) = arguments.command else {
             panic!("another command");
@@ -476,6 +502,11 @@ mod tests {
             ("--threads 0", "--threads is at least 1"),
             ("-s 1000001", "--subscribers is at most 1000000"),
             ("--tokens /nonexistent", "/nonexistent: "),
+            ("--tokens /dev/null", "/dev/null: not one token"),
+            ("--rate 0", "--publishers 0"),
+            ("--url wss://127.0.0.1:1 --ca /dev/null", "/dev/null holds no certificate"),
+            ("--source 192.0.2.1", "192.0.2.1 is no address of this machine"),
+            ("--source 127.0.0.1 --source ::1", "127.0.0.1 cannot be reached from ::1"),
         ] {
             let error = plan(words).expect_err(words).to_string();
             assert!(error.contains(reason), "{words}: {error}");

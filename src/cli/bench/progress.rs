@@ -14,6 +14,8 @@ pub(super) struct Progress {
     connections: usize,
     measuring: Option<Instant>,
     duration: Duration,
+    /// Messages after which the run ends.
+    messages: Option<u64>,
 }
 
 /// Cells of the bar.
@@ -26,6 +28,7 @@ impl Progress {
             connections: plan.connections(),
             measuring: None,
             duration: plan.duration,
+            messages: plan.messages,
         }
     }
 
@@ -37,12 +40,15 @@ impl Progress {
             "joining" => live as f64 / self.connections.max(1) as f64,
             "measuring" => {
                 let began = *self.measuring.get_or_insert_with(Instant::now);
-                began.elapsed().as_secs_f64() / self.duration.as_secs_f64()
+                let of_time = began.elapsed().as_secs_f64() / self.duration.as_secs_f64();
+                of_time.max(share(counts.published, self.messages))
             }
             "draining" => 1.0,
             _ => 0.0,
         };
-        let width = rustix::termios::tcgetwinsize(io::stderr()).map_or(80, |size| usize::from(size.ws_col));
+        // Some terminals do not know how wide they are, and say 0.
+        let size = rustix::termios::tcgetwinsize(io::stderr()).ok().filter(|size| size.ws_col > 0);
+        let width = size.map_or(80, |size| usize::from(size.ws_col));
         let line = line(doing, done, live, counts, sample);
         let line: String = line.chars().take(width.saturating_sub(1)).collect();
         // Nobody can be told that nobody can be told.
@@ -55,6 +61,11 @@ impl Progress {
             let _ = write!(io::stderr(), "\r\x1b[2K");
         }
     }
+}
+
+/// How many of the messages after which a run ends have been published.
+fn share(published: u64, messages: Option<u64>) -> f64 {
+    messages.map_or(0.0, |messages| published as f64 / messages.max(1) as f64)
 }
 
 fn line(doing: &str, done: f64, live: usize, counts: &Counts, sample: Option<&Sample>) -> String {
@@ -84,7 +95,7 @@ fn line(doing: &str, done: f64, live: usize, counts: &Counts, sample: Option<&Sa
 
 #[cfg(test)]
 mod tests {
-    use super::line;
+    use super::{line, share};
     use crate::cli::bench::measure::Sample;
     use crate::cli::bench::tally::Counts;
 
@@ -92,6 +103,8 @@ mod tests {
     fn a_line_says_how_far_it_is_and_how_it_goes() {
         let counts = Counts { refused: 3, missing: 1234, ..Counts::default() };
         assert_eq!(line("joining", 0.5, 50, &counts, None), "██████████░░░░░░░░░░ joining, 50 live, 3 refused");
+        assert_eq!(line("measuring", share(25, Some(100)), 50, &counts, None).chars().filter(|c| *c == '█').count(), 5);
+        assert_eq!([share(25, None), share(25, Some(0))], [0.0, 25.0]);
         let sample = Sample {
             delivered_per_second: 1_234_567.0,
             published_per_second: 1_234.5,

@@ -69,6 +69,11 @@ impl Publisher {
     }
 }
 
+/// How late a message leaves by the generator's own fault: not while a server that does not read held it back.
+pub(super) fn lateness(due: u64, held_at: u64, now: u64) -> u64 {
+    now.saturating_sub(due.max(held_at))
+}
+
 /// When the messages of one thread's publishers are due, at a rate: those of all threads together come at
 /// even distances, and publishers take turns. Nothing that a server does moves it.
 #[derive(Debug)]
@@ -108,7 +113,15 @@ impl Schedule {
 
 #[cfg(test)]
 mod tests {
-    use super::Schedule;
+    use super::{Schedule, lateness};
+
+    #[test]
+    fn what_the_server_holds_back_is_not_late_by_the_generator_s_fault() {
+        assert_eq!(lateness(100, 0, 130), 30);
+        assert_eq!(lateness(100, 120, 130), 10);
+        assert_eq!(lateness(100, 90, 130), 30, "that was another one");
+        assert_eq!(lateness(100, 0, 90), 0);
+    }
 
     #[test]
     fn threads_share_an_even_schedule() {

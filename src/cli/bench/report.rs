@@ -59,6 +59,8 @@ pub(super) struct Connections {
     pub(super) joined_per_second: f64,
     /// Connections that joined in all, returns included.
     pub(super) joined: u64,
+    /// Of those, the ones that the server agreed to compress for; absent if compression was not asked for.
+    pub(super) compressed: Option<u64>,
     pub(super) refused: u64,
     pub(super) closed: u64,
     /// From the first packet to the last subscription.
@@ -190,7 +192,7 @@ impl Report {
                 each(measured.threads_cpu * own.user / own.cpu())
             }),
             busiest: measured.busiest,
-            bottleneck: bottleneck(plan, measured.busiest, latency.as_ref(), lateness.as_ref()),
+            bottleneck: bottleneck(plan.pace, measured.busiest, latency.as_ref(), lateness.as_ref()),
             lateness,
         };
         let join = measured.join.as_secs_f64();
@@ -215,6 +217,7 @@ impl Report {
                 join_seconds: join,
                 joined_per_second: if join > 0.0 { measured.joined as f64 / join } else { 0.0 },
                 joined: totals.joined,
+                compressed: plan.compression.then_some(totals.compressed),
                 refused: totals.refused,
                 closed: totals.closed,
                 time: Times::of(&measured.times.connect),
@@ -312,14 +315,14 @@ impl Times {
 }
 
 /// Whether the generator itself was what held things up.
-fn bottleneck(plan: &Plan, busiest: f64, latency: Option<&Times>, lateness: Option<&Times>) -> Option<String> {
+fn bottleneck(pace: Pace, busiest: f64, latency: Option<&Times>, lateness: Option<&Times>) -> Option<String> {
     if busiest > BUSY {
         return Some(format!(
             "its busiest thread was busy for {:.0} % of the time; use more --threads, or another machine",
             busiest * 100.0
         ));
     }
-    let late = lateness.filter(|_| matches!(plan.pace, Pace::Rate(_)))?.p99;
+    let late = lateness.filter(|_| matches!(pace, Pace::Rate(_)))?.p99;
     let latency = latency?.p99;
     (late > LATE.as_secs_f64() && late > latency * LATE_SHARE)
         .then(|| format!("one in a hundred messages left {:.1} ms late or more, which is in the latencies", late * 1e3))
@@ -346,7 +349,29 @@ fn date(time: SystemTime) -> String {
 mod tests {
     use std::time::{Duration, UNIX_EPOCH};
 
-    use super::date;
+    use super::{Pace, Times, bottleneck, date};
+
+    /// Times of which one in a hundred is so many milliseconds.
+    fn times(p99_ms: f64) -> Times {
+        let p99 = p99_ms / 1e3;
+        Times { count: 1000, mean: p99, p50: p99, p90: p99, p99, p999: p99, max: p99 }
+    }
+
+    #[test]
+    fn a_generator_that_holds_things_up_says_so() {
+        let said = |pace, busiest, latency: Option<f64>, lateness: Option<f64>| {
+            let (latency, lateness) = (latency.map(times), lateness.map(times));
+            bottleneck(pace, busiest, latency.as_ref(), lateness.as_ref()).unwrap_or_default()
+        };
+        let (rate, full) = (Pace::Rate(100.0), Pace::Full { window: 64 });
+        assert_eq!(said(rate, 0.5, Some(10.0), Some(0.1)), "");
+        assert!(said(full, 0.95, Some(10.0), Some(0.1)).contains("busy for 95 % of the time; use more --threads"));
+        assert!(said(rate, 0.5, Some(10.0), Some(5.0)).contains("left 5.0 ms late or more"));
+        assert_eq!(said(rate, 0.5, Some(100.0), Some(5.0)), "", "it hardly counts in so long a time");
+        assert_eq!(said(rate, 0.5, Some(2.0), Some(1.5)), "", "nobody notices that");
+        assert_eq!(said(full, 0.5, Some(10.0), Some(5.0)), "", "nothing is due at full speed");
+        assert_eq!(said(rate, 0.5, None, Some(5.0)), "", "nothing came");
+    }
 
     #[test]
     fn dates_are_those_of_the_calendar() {

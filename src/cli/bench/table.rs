@@ -30,9 +30,7 @@ pub(super) fn text(report: &Report) -> String {
 pub(super) fn sections(report: &Report) -> Vec<(&'static str, Vec<(&'static str, String)>)> {
     let mut sections = vec![("Run", run(report)), ("Messages", messages(report)), ("Checks", checks(report))];
     sections.push(("Connections", connections(report)));
-    if report.server.is_some() {
-        sections.push(("Server", server(report)));
-    }
+    sections.push(("Server", server(report)));
     sections.push(("Load generator", generator(report)));
     if !report.reasons.is_empty() {
         let reasons = report.reasons.iter().map(|reason| ("", format!("{} × {}", whole(reason.count), reason.reason)));
@@ -114,6 +112,11 @@ fn connections(report: &Report) -> Vec<(&'static str, String)> {
     if let Some(time) = &all.time {
         rows.push(("connect and subscribe", times(time)));
     }
+    match all.compressed {
+        None => {}
+        Some(0) => rows.push(("compression", "NOT AGREED: what comes is as long as it is".to_owned())),
+        Some(agreed) => rows.push(("compression", format!("agreed {} times", whole(agreed)))),
+    }
     if all.joined > all.ready as u64 {
         rows.push(("returned", whole(all.joined - all.ready as u64)));
     }
@@ -125,7 +128,8 @@ fn connections(report: &Report) -> Vec<(&'static str, String)> {
 
 fn server(report: &Report) -> Vec<(&'static str, String)> {
     let Some(server) = &report.server else {
-        return Vec::new();
+        let why = "no process of this user listens there on this machine; --server-pid names one";
+        return vec![("not measured", why.to_owned())];
     };
     let usage = &server.usage;
     let mut rows = vec![(
@@ -220,7 +224,7 @@ fn three(value: f64) -> String {
 }
 
 /// A figure that was limited: whole ones as they are.
-fn number(value: f64) -> String {
+pub(super) fn number(value: f64) -> String {
     if value.fract() == 0.0 { whole(value as u64) } else { format!("{value:.2}") }
 }
 

@@ -38,6 +38,8 @@ pub(super) struct Counts {
     pub(super) unrecovered: u64,
     /// Connections that were opened and subscribed, again as well.
     pub(super) joined: u64,
+    /// Those of them that the server agreed to compress for.
+    pub(super) compressed: u64,
     /// Connections that could not be.
     pub(super) refused: u64,
     /// Connections that ended although nobody here wanted it.
@@ -80,6 +82,7 @@ impl Counts {
             recovered,
             unrecovered,
             joined,
+            compressed,
             refused,
             closed,
             slow_delivered,
@@ -103,6 +106,7 @@ impl Counts {
         with(recovered, other.recovered);
         with(unrecovered, other.unrecovered);
         with(joined, other.joined);
+        with(compressed, other.compressed);
         with(refused, other.refused);
         with(closed, other.closed);
         with(slow_delivered, other.slow_delivered);

@@ -18,6 +18,8 @@ pub(super) enum TlsError {
     File(PathBuf, pem::Error),
     #[error("{path} holds a certificate that cannot be used: {error}", path = .0.display(), error = .1)]
     Certificate(PathBuf, rustls::Error),
+    #[error("{path} holds no certificate", path = .0.display())]
+    Empty(PathBuf),
     #[error("TLS cannot be set up: {0}")]
     Setup(#[from] rustls::Error),
     #[error("there are no certificates to trust on this machine; name some with --ca: {0}")]
@@ -33,9 +35,13 @@ pub(super) fn client(host: &str, ca: Option<&Path>) -> Result<(Arc<ClientConfig>
     roots.add_parsable_certificates(system.certs);
     if let Some(path) = ca {
         let file = |error| TlsError::File(path.to_owned(), error);
+        let known = roots.len();
         for certificate in CertificateDer::pem_file_iter(path).map_err(file)? {
             let certificate = certificate.map_err(file)?;
             roots.add(certificate).map_err(|error| TlsError::Certificate(path.to_owned(), error))?;
+        }
+        if roots.len() == known {
+            return Err(TlsError::Empty(path.to_owned()));
         }
     }
     if roots.is_empty() {
@@ -49,4 +55,13 @@ pub(super) fn client(host: &str, ca: Option<&Path>) -> Result<(Arc<ClientConfig>
         .with_root_certificates(roots)
         .with_no_client_auth();
     Ok((Arc::new(config), name))
+}
+
+/// Why a connection failed, in words that say what to do where something can be done.
+pub(super) fn explain(error: &io::Error) -> String {
+    match error.get_ref().and_then(|error| error.downcast_ref()) {
+        Some(rustls::Error::InvalidMessage(_)) => format!("no TLS is spoken there ({error})"),
+        Some(rustls::Error::InvalidCertificate(_)) => format!("{error}; --ca names certificates to trust"),
+        _ => error.to_string(),
+    }
 }

@@ -11,7 +11,7 @@ use rustix::time::{ClockId, clock_gettime};
 use super::conn::{Conn, Over, Role, State};
 use super::context::{Context, Io};
 use super::plan::{Pace, Plan};
-use super::publisher::{Schedule, UNSENT_BYTES_MAX};
+use super::publisher::{Schedule, UNSENT_BYTES_MAX, lateness};
 use super::shared::{Phase, Shared};
 use super::tally::{Counts, Reasons, Times};
 use super::timer::Timer;
@@ -69,6 +69,8 @@ pub(super) struct Worker {
     shown_at: u64,
     /// Up to when slow readers have been given their share.
     fed_at: u64,
+    /// When a publisher was last found waiting for a server that does not read.
+    held_at: u64,
     behind: Option<usize>,
     /// Processor time spent on turns in which nothing happened, if it never waits.
     idle: u64,
@@ -128,6 +130,7 @@ impl Worker {
             chores_at: 0,
             shown_at: 0,
             fed_at: 0,
+            held_at: 0,
             behind: None,
             idle: 0,
         })
@@ -282,7 +285,8 @@ impl Worker {
             if self.ctx.plan.messages.is_some_and(|messages| number >= messages) {
                 break;
             }
-            let due = from + due;
+            // At the lowest rates the next one is due after all time.
+            let due = from.saturating_add(due);
             if due > self.ctx.now {
                 left = Some(Duration::from_nanos(due - self.ctx.now));
                 break;
@@ -291,9 +295,10 @@ impl Worker {
             if conn.state == State::Live {
                 if conn.unsent() > UNSENT_BYTES_MAX {
                     // The server does not read; the message keeps its time and is late.
+                    self.held_at = self.ctx.now;
                     break;
                 }
-                conn.publish(due, &mut self.ctx);
+                conn.publish(due, self.held_at, &mut self.ctx);
             }
             schedule.advance();
         }
@@ -326,7 +331,7 @@ impl Worker {
                 {
                     break;
                 }
-                conn.publish(self.ctx.now, &mut self.ctx);
+                conn.publish(self.ctx.now, 0, &mut self.ctx);
             }
         }
         self.flush_publishers();
@@ -520,13 +525,13 @@ impl Worker {
 }
 
 impl Conn {
-    /// Makes the next message, due at `due`; it leaves with the next flush.
-    fn publish(&mut self, due: u64, ctx: &mut Context) {
+    /// Makes the next message, due at `due`; it leaves with the next flush. The server held it back until `held_at`.
+    fn publish(&mut self, due: u64, held_at: u64, ctx: &mut Context) {
         let (role, out) = self.role_and_out();
         if let Role::Publisher(publisher) = role {
             publisher.publish(due, &ctx.plan, &ctx.shared, out);
             ctx.counts.published += 1;
-            ctx.times.lateness.record(ctx.now.saturating_sub(due) / 1000);
+            ctx.times.lateness.record(lateness(due, held_at, ctx.now) / 1000);
         }
     }
 }
