@@ -3,6 +3,8 @@
 use std::io::Read;
 use std::process::{Command, Stdio};
 
+use jsonwebtoken::jwk::Jwk;
+use jsonwebtoken::{Algorithm, EncodingKey, Header, encode};
 use serde_json::{Value, json};
 
 use crate::client::{ANY, Client};
@@ -497,4 +499,70 @@ fn a_key_that_cannot_be_used_keeps_the_server_from_starting() {
         let said = String::from_utf8_lossy(&output.stderr).into_owned();
         assert!(!output.status.success() && said.contains(setting), "{said}");
     }
+}
+
+const EC: &[u8] = include_bytes!("../data/keys/ec.pem");
+const ED: &[u8] = include_bytes!("../data/keys/ed.pem");
+
+/// A key's public half for a document of keys, and a token of Ana's that it has signed.
+fn jwk_and_token(key: &EncodingKey, algorithm: Algorithm) -> (Value, String) {
+    let jwk = Jwk::from_encoding_key(key, algorithm).expect("a public half");
+    (json!(jwk), encode(&Header::new(algorithm), &ana(600), key).expect("a key"))
+}
+
+#[test]
+fn a_document_of_keys_is_read_again() {
+    let (ec, ec_token) = jwk_and_token(&EncodingKey::from_ec_pem(EC).expect("a key"), Algorithm::ES256);
+    let (ed, ed_token) = jwk_and_token(&EncodingKey::from_ed_pem(ED).expect("a key"), Algorithm::EdDSA);
+    let path = std::env::temp_dir().join(format!("fanfare-keys-{}.json", std::process::id()));
+    let write = |text: &str| {
+        // As a whole: it may be read at any moment.
+        let other = path.with_extension("new");
+        std::fs::write(&other, text).and_then(|()| std::fs::rename(&other, &path)).expect("a file");
+    };
+    write(&json!({"keys": [ec]}).to_string());
+    let server = server(&[("auth.jwks_file", path.to_str().expect("UTF-8")), ("auth.jwks_reread_ms", "100")]);
+    let status = |token: &str| {
+        let bearer = format!("Bearer {token}");
+        request(&server, "GET", "/v1/topics/room.1/history", &[("Authorization", &bearer)], b"").status
+    };
+    assert_eq!((status(&ec_token), status(&ed_token), status(&token())), (200, 401, 200));
+    write(&json!({"keys": [ed]}).to_string());
+    let deadline = std::time::Instant::now() + crate::PATIENCE;
+    while (status(&ec_token), status(&ed_token)) != (401, 200) {
+        assert!(std::time::Instant::now() < deadline, "it is not read again");
+        std::thread::sleep(std::time::Duration::from_millis(20));
+    }
+    // One that cannot be read changes nothing.
+    write("{");
+    std::thread::sleep(std::time::Duration::from_millis(300));
+    assert_eq!((status(&ec_token), status(&ed_token)), (401, 200));
+    std::fs::remove_file(path).expect("it is there");
+}
+
+#[test]
+fn issuers_audiences_and_secrets_in_files_are_those_that_are_configured() {
+    let path = std::env::temp_dir().join(format!("fanfare-secret-{}", std::process::id()));
+    std::fs::write(&path, format!("{SECRET}\n")).expect("a file");
+    let settings = [
+        ("auth.secret_files", path.to_str().expect("UTF-8")),
+        ("auth.issuers", "https://id.example"),
+        ("auth.audiences", "fanfare,other"),
+        ("auth.require_expiry", "false"),
+    ];
+    let server = Server::with(&settings);
+    let status = |issuer: &str, audience: &str, exp: Option<u64>| {
+        let rights = json!({"history": ["room.*"]});
+        let mut claims = json!({"sub": "ana", "iss": issuer, "aud": audience, "fanfare": rights});
+        if let Some(exp) = exp {
+            claims["exp"] = json!(exp);
+        }
+        let bearer = format!("Bearer {}", sign(&claims));
+        request(&server, "GET", "/v1/topics/room.1/history", &[("Authorization", &bearer)], b"").status
+    };
+    assert_eq!(status("https://id.example", "fanfare", Some(now() + 600)), 200);
+    assert_eq!(status("https://id.example", "other", None), 200);
+    assert_eq!(status("https://evil.example", "fanfare", None), 401);
+    assert_eq!(status("https://id.example", "another", None), 401);
+    std::fs::remove_file(path).expect("it is there");
 }

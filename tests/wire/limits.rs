@@ -314,3 +314,87 @@ fn networks_are_served_or_not() {
     assert_eq!((status(&server, "192.0.2.1"), status(&server, "192.0.2.9"), status(&server, "::1")), (200, 403, 403));
     assert_eq!(get(&server, "/v1/topics").status, 200);
 }
+
+#[test]
+fn what_counts_as_one_address_and_how_many_have_meters_is_configured() {
+    let server = Server::with(&[
+        ("server.trusted_proxies", "127.0.0.1"),
+        ("limits.connections_per_address", "1"),
+        ("limits.ipv6_prefix", "48"),
+    ]);
+    let _one = knock(&server, "X-Forwarded-For: 2001:db8:1:1::1\r\n");
+    expect_too_many(&server, "X-Forwarded-For: 2001:db8:1:2::1\r\n", 60);
+    assert_eq!(knock(&server, "X-Forwarded-For: 2001:db8:2:1::1\r\n").1.status, 101);
+    assert_eq!(metric(&server, "fanfare_unmetered_total"), 0);
+
+    let server = strict(&[("limits.meters", "1")]);
+    for topic in ["a", "b", "c"] {
+        assert_eq!(publish(&server, &json!({"topic": topic, "data": 1})).status, 200);
+    }
+    assert!(metric(&server, "fanfare_unmetered_total") >= 2);
+}
+
+#[test]
+fn replies_that_wait_for_a_connection_are_bounded() {
+    let ping = json!({"type": "ping", "id": "0123456789012345678901234567890123456789"});
+    let batch = vec![ping; 400];
+    let waited = |bytes: &str| {
+        let server = Server::with(&[("limits.control_lane_bytes", bytes)]);
+        let mut client = Client::json(&server);
+        client.send(json!(batch));
+        for _ in &batch {
+            assert_eq!(client.recv()["type"], "pong");
+        }
+        metric(&server, "fanfare_limited_lanes_total")
+    };
+    // Some 24 KB of replies.
+    assert!(waited("4096") > 0);
+    assert_eq!(waited("65536"), 0);
+}
+
+#[test]
+fn whoever_is_behind_in_too_many_topics_is_closed() {
+    let server = Server::with(&[("limits.behind_topics", "2"), ("history.entries", "64")]);
+    let mut slow = Client::json(&server);
+    slow.subscribe("many.*");
+    let mut publisher = Client::json(&server);
+    let data = "x".repeat(20_000);
+    let begin = Instant::now();
+    while metric(&server, "fanfare_closed_slow_total") == 0 {
+        assert!(begin.elapsed() < PATIENCE, "it is served without end");
+        for topic in (0..100).map(|number| format!("many.{}", number % 5)) {
+            publisher.send(json!({"type": "publish", "topic": topic, "data": data}));
+        }
+        publisher.expect_quiet();
+    }
+    let goodbye = loop {
+        let event = slow.recv();
+        if event["type"] == "goodbye" {
+            break event;
+        }
+    };
+    assert_eq!(goodbye["code"], 4008);
+}
+
+#[test]
+fn all_histories_together_are_bounded() {
+    let server = Server::with(&[("limits.retained_bytes", "100000")]);
+    let data = "x".repeat(10_000);
+    for number in 0..100 {
+        assert_eq!(publish(&server, &json!({"topic": format!("t.{number}"), "data": data})).status, 200);
+    }
+    // Each takes twice as much, and one more may stand before another gives way.
+    let retained = metric(&server, "fanfare_retained_bytes");
+    assert!((10_000..200_000).contains(&retained), "{retained}");
+}
+
+#[test]
+fn keys_of_publishes_are_forgotten_in_time() {
+    let server = Server::with(&[("limits.idempotency_ms", "200")]);
+    let repeated = json!({"topic": "a", "data": 1, "idempotency_key": "k"});
+    let begin = Instant::now();
+    while publish(&server, &repeated).json()["offset"] != 2 {
+        assert!(begin.elapsed() < PATIENCE, "it is remembered for ever");
+        sleep(Duration::from_millis(50));
+    }
+}
