@@ -134,6 +134,8 @@ pub(super) enum PlanError {
     RecoverPattern,
     #[error("Pusher needs the app's secret, as --token, to publish")]
     Secret,
+    #[error("process {0} cannot be looked at: it is not there, or another user's")]
+    Process(u32),
     #[error("at full speed {0} needs a subscriber of every topic here: publishers wait for deliveries")]
     Unwatched(&'static str),
 }
@@ -172,6 +174,9 @@ impl Plan {
             return Err(PlanError::Duration);
         }
         check_dialect(arguments, topics)?;
+        if let Some(pid) = arguments.server_pid.filter(|pid| host::Process::of(*pid).is_none()) {
+            return Err(PlanError::Process(pid));
+        }
 
         let place = Place::parse(&arguments.server.url, if spoken == Spoken::Fanfare { "/ws" } else { "/" })?;
         let key = place.path.split('?').next().and_then(|path| path.rsplit('/').next()).unwrap_or_default();
@@ -504,6 +509,7 @@ mod tests {
             ("--tokens /nonexistent", "/nonexistent: "),
             ("--tokens /dev/null", "/dev/null: not one token"),
             ("--rate 0", "--publishers 0"),
+            ("--server-pid 4294967295", "process 4294967295 cannot be looked at"),
             ("--url wss://127.0.0.1:1 --ca /dev/null", "/dev/null holds no certificate"),
             ("--source 192.0.2.1", "192.0.2.1 is no address of this machine"),
             ("--source 127.0.0.1 --source ::1", "127.0.0.1 cannot be reached from ::1"),
