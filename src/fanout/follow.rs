@@ -229,7 +229,7 @@ impl Shard {
     }
 
     /// Has a connection go on at `next` in a topic. False if it is behind in as many as it may be.
-    fn place(&mut self, conn: u32, slot: u32, next: Seq) -> bool {
+    pub(super) fn place(&mut self, conn: u32, slot: u32, next: Seq) -> bool {
         let cursor = self.slots[slot].cursor;
         let state = &mut self.conns[conn as usize];
         if let Some(stalled) = &mut state.stalled {
@@ -315,6 +315,7 @@ impl Shard {
                 self.flush(conn);
                 self.add_sub(conn, List::Pattern(number));
                 self.subscribed(conn, &pattern, &asker, None, None);
+                self.give_held(conn, number);
             }
             self.drop_pattern_if_unused(number);
         }

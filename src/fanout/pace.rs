@@ -89,18 +89,17 @@ impl Shard {
             let conn = self.slots[number].paced[place].conn;
             let is_given = self.conns[conn as usize].stamp == self.stamp();
             let state = &mut self.conns[conn as usize];
-            let place = state.stalled.as_ref().and_then(|stalled| stalled.next(number));
+            let catches_up = state.stalled.as_ref().is_some_and(|stalled| stalled.next(number).is_some());
             let Some(pace) = state.paces.as_mut().and_then(|paces| paces.get_mut(&number)) else { continue };
-            if pace.catches_up && place.is_none() {
+            if pace.catches_up && !catches_up {
                 // It had caught up in this topic, and stood where the others did until now.
                 pace.begin_at(from);
             }
-            // Another subscription gives it all, now or as it catches up: what was held back before is passed over.
-            if let Some(given_from) = place.or(is_given.then_some(from)) {
-                let missed = if pace.catches_up { given_from } else { pace.next };
+            // Another subscription gives it all, now or as it catches up; or what it has asked for is still to come.
+            if catches_up || is_given {
+                debug_assert!(pace.catches_up || pace.next >= from, "held back: see `give_held`");
                 pace.begin_at(next);
-                pace.catches_up = place.is_some();
-                self.pass_over(conn, number, missed, given_from, GapReason::Latest);
+                pace.catches_up = catches_up;
             } else if !pace.is_queued && !state.closing {
                 pace.is_queued = true;
                 pace.due_ms = pace.due_ms.max(now_ms);
@@ -175,6 +174,22 @@ impl Shard {
                 self.paced.0.insert((pace.due_ms, conn, slot));
             }
         }
+    }
+
+    /// A pattern gives a connection all of the topics that it matches: what has been held back of those comes first.
+    pub(super) fn give_held(&mut self, conn: u32, pattern: u32) {
+        let Some(paces) = &self.conns[conn as usize].paces else { return };
+        let is_held = |slot: &TopicSlot, pace: &Pace| pace.next < slot.cursor && slot.patterns.contains(&pattern);
+        let paces = paces.iter().filter(|(slot, pace)| is_held(&self.slots[**slot], pace));
+        let mut held: Vec<(u32, Seq)> = paces.map(|(slot, pace)| (*slot, pace.next)).collect();
+        held.sort_unstable();
+        for (slot, next) in held {
+            if !self.place(conn, slot, next) {
+                // In too many topics already.
+                self.pass_over(conn, slot, next, self.slots[slot].cursor, GapReason::Slow);
+            }
+        }
+        self.resume(conn);
     }
 
     /// Tells a connection that it does not get the entries before `resume`, if there are any.
