@@ -48,8 +48,8 @@ mod sync;
 pub mod ws;
 
 pub use broker::{
-    Broker, Builder, Delivery, Gap, History, Overflow, PublishError, PublishOptions, Published, Publisher, Received,
-    SubscribeError, Subscription, TopicFilter, TopicRule, TryPublishError, Typed, TypedDelivery,
+    Broker, Builder, Delivery, Gap, History, HistoryError, Overflow, PublishError, PublishOptions, Published,
+    Publisher, Received, SubscribeError, Subscription, TopicFilter, TopicRule, TryPublishError, Typed, TypedDelivery,
 };
 pub use http::{Body, Service, ServiceBuilder};
 pub use limits::{Network, NetworkError, PeerAddr, Rate, RateError};

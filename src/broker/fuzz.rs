@@ -9,7 +9,9 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::task::{Context, Poll, Waker};
 
 use super::oracle::{Item, NAMES, Oracle, Placing, RULED, Reader, matches};
-use super::{Broker, Found, History, Message, PublishError, PublishOptions, Publisher, Received, Refused};
+use super::{
+    Broker, Found, History, HistoryError, Message, PublishError, PublishOptions, Publisher, Received, Refused,
+};
 use super::{SubscribeError, Subscription, TopicFilter, TopicRule, TryPublishError};
 use crate::protocol::{Data, Epoch, Position, Recovery, Since, TopicName};
 use crate::ring::Entry;
@@ -210,18 +212,33 @@ impl Pair {
         Since { epoch, offset }
     }
 
-    fn history(&self, name: &str, since: Option<Since>, op: Op) {
+    fn history(&mut self, name: &str, since: Option<Since>, op: Op) {
         let limit = if op.how < 8 { op.how } else { usize::MAX };
+        let public = self.broker.history(name, limit).expect("a name");
+        // Whoever looks from within the process is what time goes by, too.
+        self.oracle.sweep_if_due();
         let bytes_max = if op.how.is_multiple_of(2) { usize::MAX } else { op.arg };
         match (self.broker.registry().get(name), self.oracle.topics.contains_key(name)) {
             (Some(topic), true) => {
                 self.oracle.check_history(name, since, limit, bytes_max, &topic.history(since, limit, bytes_max));
                 let found = topic.history(None, limit, usize::MAX);
-                let public = self.broker.history(name, limit).expect("a name");
                 let offsets = public.iter().map(Received::offset);
                 assert!(offsets.eq(found.messages.iter().map(|(seq, _)| seq.0)));
+                if let Some(Since { epoch: Some(epoch), offset }) = since {
+                    let found = topic.history(since, limit, usize::MAX);
+                    match self.broker.history_after(name, Position { epoch, offset }, limit) {
+                        Ok(after) => {
+                            assert_eq!(found.recovery, Some(Recovery::Recovered));
+                            let offsets = after.iter().map(Received::offset);
+                            assert!(offsets.eq(found.messages.iter().map(|(seq, _)| seq.0)));
+                        }
+                        Err(HistoryError::Lost(why)) => assert_eq!(found.recovery, Some(Recovery::Failed(why))),
+                        Err(HistoryError::Topic(error)) => panic!("{name}: {error}"),
+                    }
+                }
             }
             (None, false) => {
+                assert!(public.is_empty(), "{name} is not there");
                 let found = Found::nothing(since);
                 let failed = since.map(|_| Recovery::Failed(crate::protocol::RecoveryFailure::Epoch));
                 assert_eq!((found.messages.len(), found.head.offset, found.recovery), (0, 0, failed));

@@ -8,12 +8,15 @@ use bytes::Bytes;
 use serde::Serialize;
 
 use super::clock::Clock;
+use super::history::Found;
 use super::message::{ConnectionId, Message};
 use super::options::{BrokerOptions, History, TopicRule};
 use super::registry::{Placed, Refused, Registry, TooManyTopics, mix};
 use super::subscription::{Received, SubscribeError, Subscription};
 use super::topic::Topic;
-use crate::protocol::{Data, DataError, Epoch, Filter, Position, Since, TopicError, TopicName};
+use crate::protocol::{
+    Data, DataError, Epoch, Filter, Position, Recovery, RecoveryFailure, Since, TopicError, TopicName,
+};
 
 /// A pub/sub broker. Cloning is cheap and gives another handle to the same one.
 ///
@@ -99,6 +102,18 @@ pub enum PublishError {
     /// The broker holds as many topics as it may, and this would be one more.
     #[error("as many topics as the broker may hold")]
     TooManyTopics,
+}
+
+/// Why a topic's history cannot be gone on with.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum HistoryError {
+    /// The topic's name breaks the grammar. The caller's fault.
+    #[error(transparent)]
+    Topic(#[from] TopicError),
+    /// Some of what follows the position is not held any more, or the position is not one of the topic's.
+    #[error("the history cannot be gone on with from there: {}", .0.as_str())]
+    Lost(RecoveryFailure),
 }
 
 /// Why a message was not published at once.
@@ -270,9 +285,50 @@ impl Broker {
     /// [`TopicError`]: an illegal name.
     pub fn history(&self, topic: &str, limit: usize) -> Result<Vec<Received>, TopicError> {
         let name = TopicName::parse(topic)?;
-        let Some(topic) = self.core.registry.get(&name) else { return Ok(Vec::new()) };
-        let found = topic.history(None, limit, usize::MAX);
-        Ok(found.messages.into_iter().map(|(seq, message)| Received::new(&topic, seq, message)).collect())
+        Ok(self.found(&name, None, limit).0)
+    }
+
+    /// The first messages of a topic after a position, oldest first, at most `limit`: for who looks now and then
+    /// rather than subscribe. The last one's position is where to go on.
+    ///
+    /// # Errors
+    ///
+    /// [`HistoryError`]: an illegal name, or a position from which it cannot be gone on without a hole. Never a part.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// # #[tokio::main(flavor = "current_thread")]
+    /// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// use fanfare::{Broker, HistoryError, Position, RecoveryFailure};
+    ///
+    /// let broker = Broker::new();
+    /// let first = broker.publish("orders", "one").await?;
+    /// broker.publish("orders", "two").await?;
+    ///
+    /// let position = Position { epoch: first.epoch, offset: first.offset };
+    /// let missed = broker.history_after("orders", position, 100)?;
+    /// assert_eq!(missed[0].decode::<String>()?, "two");
+    /// let ahead = broker.history_after("orders", Position { offset: 3, ..position }, 100);
+    /// assert!(matches!(ahead, Err(HistoryError::Lost(RecoveryFailure::Future))));
+    /// # Ok(()) }
+    /// ```
+    pub fn history_after(&self, topic: &str, after: Position, limit: usize) -> Result<Vec<Received>, HistoryError> {
+        let name = TopicName::parse(topic)?;
+        let since = Since { epoch: Some(after.epoch), offset: after.offset };
+        match self.found(&name, Some(since), limit) {
+            (_, Some(Recovery::Failed(why))) => Err(HistoryError::Lost(why)),
+            (messages, _) => Ok(messages),
+        }
+    }
+
+    fn found(&self, name: &TopicName, since: Option<Since>, limit: usize) -> (Vec<Received>, Option<Recovery>) {
+        // Where no shard has ticks, and nobody publishes, who looks is what time goes by.
+        self.core.registry.sweep_if_due(self.now_ms());
+        let Some(topic) = self.core.registry.get(name) else { return (Vec::new(), Found::nothing(since).recovery) };
+        let found = topic.history(since, limit, usize::MAX);
+        let messages = found.messages.into_iter().map(|(seq, message)| Received::new(&topic, seq, message));
+        (messages.collect(), found.recovery)
     }
 
     pub(crate) fn registry(&self) -> &Registry {

@@ -25,7 +25,7 @@ mod tests;
 mod topic;
 
 pub(crate) use form::Form;
-pub use handle::{Broker, Builder, PublishError, PublishOptions, Published, Publisher, TryPublishError};
+pub use handle::{Broker, Builder, HistoryError, PublishError, PublishOptions, Published, Publisher, TryPublishError};
 pub(crate) use history::Found;
 pub(crate) use inbox::{Behind, Follower, Inbox, Question};
 pub(crate) use message::{ConnectionId, Made, Message};

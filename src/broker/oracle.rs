@@ -173,7 +173,7 @@ impl Oracle {
         }
     }
 
-    fn sweep_if_due(&mut self) {
+    pub(super) fn sweep_if_due(&mut self) {
         if self.now_ms - self.swept_ms >= SWEEP_EVERY_MS {
             self.swept_ms = self.now_ms;
             self.sweep();

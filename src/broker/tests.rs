@@ -3,11 +3,11 @@
 use std::future::Future;
 use std::pin::pin;
 use std::sync::Arc;
-use std::sync::atomic::AtomicU64;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::task::{Context, Poll, Waker};
 
-use super::{Broker, Delivery, History, PublishError, SubscribeError, TryPublishError};
-use crate::protocol::Data;
+use super::{Broker, Delivery, History, HistoryError, PublishError, Received, SubscribeError, TryPublishError};
+use crate::protocol::{Data, Position, RecoveryFailure};
 
 fn number(value: u64) -> Data {
     Data::try_from(value.to_string().as_str()).expect("a number is JSON")
@@ -128,6 +128,33 @@ fn idle_topics_go_once_they_have_lingered() {
     let second = now(publisher.publish(&2)).expect("published");
     assert_eq!(second.offset, 1);
     assert_ne!(first.epoch, second.epoch);
+}
+
+#[test]
+fn who_asks_for_a_history_gets_what_is_held_and_nothing_that_has_aged() {
+    let time = Arc::new(AtomicU64::new(0));
+    let broker = Broker::builder().history(History { age_ms: 10, ..History::default() }).build_by(&time);
+    let position = |offset| Position { epoch: now(broker.publish("b", &0)).expect("published").epoch, offset };
+    assert!(matches!(broker.history_after("a..b", position(0), 9), Err(HistoryError::Topic(_))));
+    assert!(matches!(broker.history_after("none", position(0), 9), Err(HistoryError::Lost(RecoveryFailure::Epoch))));
+    for number in 1..=3 {
+        now(broker.publish("a", &number)).expect("published");
+    }
+    let epoch = broker.registry().get("a").expect("a topic").epoch();
+    let after = |offset, limit| {
+        let found = broker.history_after("a", Position { epoch, offset }, limit);
+        found.map(|messages| messages.iter().map(Received::offset).collect::<Vec<_>>())
+    };
+    assert_eq!(after(1, 9).expect("it is held"), [2, 3]);
+    assert_eq!(after(0, 2).expect("it is held"), [1, 2]);
+    assert_eq!(after(3, 9).expect("it is the newest"), [0_u64; 0]);
+    assert!(matches!(after(4, 9), Err(HistoryError::Lost(RecoveryFailure::Future))));
+    assert!(matches!(after(u64::MAX, 9), Err(HistoryError::Lost(RecoveryFailure::Future))));
+    // Nobody publishes and no server runs: time goes by all the same.
+    time.store(5_000, Ordering::Relaxed);
+    assert_eq!(broker.history("a", 9).expect("a name").len(), 0);
+    assert!(matches!(after(1, 9), Err(HistoryError::Lost(RecoveryFailure::Expired))));
+    assert_eq!(after(3, 9).expect("it is the newest"), [0_u64; 0]);
 }
 
 #[test]
