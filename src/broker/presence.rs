@@ -4,8 +4,10 @@
 //! second, so that a crowd which comes in costs each member a bounded number of events. Somebody who
 //! knows a version and gets every difference after it knows the members.
 //!
-//! What one member is sent while `n` members come: at most one event a second, and in them `n` entries
-//! (while there are no more than [`LISTED_MAX`] members; beyond it only their number is told).
+//! What one member is sent while `n` members come within `t` seconds is at most
+//! `2 * min(n, LISTED_MAX) * e + (PROMPT_MAX + t + 2) * h` bytes, where `e` is what an entry takes and `h` an event
+//! without entries: the list as it comes, each who comes after it, an event for each of the first ones and one a
+//! second from then on. Beyond [`LISTED_MAX`] only their number is told.
 
 use std::collections::{HashMap, VecDeque};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -376,23 +378,46 @@ mod tests {
 
     #[test]
     fn ten_thousand_who_come_within_ten_seconds_cost_each_member_a_bounded_number_of_bytes() {
+        let list_bytes = |snapshot: &Snapshot| {
+            let (mut payload, members) = (Vec::new(), snapshot.list());
+            let Snapshot { version, count, .. } = *snapshot;
+            Event::Presence { id: None, topic: "room", version, count, members: &members }
+                .encode(Encoding::Json, &mut payload);
+            payload.len()
+        };
+        // An entry with the longest name of a connection and what `introduction` says, and an event without any.
+        let entry_bytes = r#"{"connection":"3w5e11264sgsf","member":"x"},"#.len();
+        let event_bytes =
+            r#"{"type":"presence_diff","topic":"room","version":10000,"count":10000,"joined":[],"left":[]}"#;
+        let (count, seconds) = (10_000, 10);
+        let bound = 2 * LISTED_MAX.min(count) * entry_bytes + (PROMPT_MAX + seconds + 2) * event_bytes.len();
+
         let presence = Presence::default();
-        for number in 0..10_000_u64 {
+        // Those who watch: since when, up to which version, and what they have been sent.
+        let mut watchers: Vec<(u64, u64, usize)> = Vec::new();
+        for number in 0..count as u64 {
             join(&presence, number, number);
             presence.gather(number);
+            if [0, 1, 63, 64, 500, 998, 1_001, 5_000, 9_999].contains(&number) {
+                let snapshot = presence.snapshot();
+                watchers.push((number, snapshot.version, list_bytes(&snapshot)));
+            }
+            let now_ms = if number + 1 == count as u64 { 20_000 } else { number };
+            presence.gather(now_ms);
+            for (since, version, bytes) in &mut watchers {
+                let diffs = presence.since(*version).unwrap_or_else(|| panic!("{since} has to be told anew"));
+                for diff in diffs {
+                    *version = diff.version();
+                    *bytes += diff.payload(Encoding::Json, "room").len();
+                }
+            }
         }
-        presence.gather(20_000);
-        let mut bytes = 0;
-        let version = presence.snapshot().version;
-        // The first ones are not kept any more: one snapshot stands for them.
-        let first = version + 1 - DIFFS_KEPT as u64;
-        for diff in presence.since(first - 1).expect("they are kept") {
-            bytes += diff.payload(Encoding::Json, "room").len();
+        for (since, version, bytes) in watchers {
+            assert_eq!(version, presence.version());
+            assert!(bytes <= bound, "{since} was sent {bytes} bytes, and {bound} are the bound");
         }
-        // One entry for each who is listed, and one event a second.
-        assert!(version < PROMPT_MAX as u64 + 15, "{version} versions");
-        assert!(bytes < LISTED_MAX * 60 + 100 * DIFFS_KEPT, "{bytes} bytes");
-        assert_eq!(presence.snapshot().count, 10_000);
+        assert!(presence.version() <= (PROMPT_MAX + seconds + 2) as u64, "{} versions", presence.version());
+        assert_eq!(presence.snapshot().count, count as u64);
         assert!(presence.snapshot().members.is_empty());
     }
 
