@@ -24,6 +24,9 @@ impl Authenticator for House {
                 let writer = reader().with(Right::Publish, "news.*").expect("a pattern");
                 Ok(Identity::new(writer.with(Right::History, "news.*").expect("a pattern")).subject("ana"))
             }
+            Credential::Token("bob, writing") => {
+                Ok(Identity::new(reader().with(Right::Publish, "news.*").expect("a pattern")).subject("bob"))
+            }
             Credential::Token("bob") => Ok(Identity::new(reader()).subject("bob")),
             Credential::Token("brief") => {
                 Ok(Identity::new(reader()).subject("ana").expires(SystemTime::now() + Duration::from_secs(60)))
@@ -84,6 +87,30 @@ async fn a_pass_allows_what_its_permissions_say_and_nothing_else() {
     // The same for a topic that somebody else has made.
     ana.broker.publish("other", &1).await.expect("there is room");
     assert_eq!(publish(&ana, "other"), NO);
+}
+
+#[tokio::test]
+async fn a_publish_is_repeated_by_its_subject_and_to_its_topic_only() {
+    let gate = gate(Permissions::all());
+    let mut offsets = Vec::new();
+    for (token, topic) in [
+        (Some("ana, writing"), "news.a"),
+        (Some("ana, writing"), "news.a"),
+        (Some("bob, writing"), "news.a"),
+        (None, "news.a"),
+        (Some("bob, writing"), "news.b"),
+        (Some("bob, writing"), "news.a"),
+        (None, "news.a"),
+    ] {
+        let pass = gate.admit(token.map(Credential::Token), None).await.expect("a token of the test");
+        let topic = pass.publish_to(topic, None).expect("it may publish there");
+        let publication = Publication { idempotency_key: Some("order-1"), ..one() };
+        match pass.publish(topic, publication) {
+            Ok(Admitted::Placed(placed)) => offsets.push(placed.seq.0),
+            other => panic!("{other:?}"),
+        }
+    }
+    assert_eq!(offsets, [1, 1, 2, 3, 1, 2, 3]);
 }
 
 #[tokio::test]

@@ -243,6 +243,8 @@ fn publishing_goes_on_while_nothing_can_be_written() {
             None => shell.env_remove(name),
         };
     }
+    let log = dir.0.join("log");
+    shell.stderr(fs::File::create(&log).expect("room on the disk"));
     let server = Server::run(shell);
     publish(&server, &json!({"topic": "a", "data": 1}));
     written(&server);
@@ -262,6 +264,8 @@ fn publishing_goes_on_while_nothing_can_be_written() {
     until("nobody notices", || metric(&server, "fanfare_store_failing") == 1);
     until("it is not tried again", || metric(&server, "fanfare_store_failures_total") > 1);
     assert_eq!(publish(&server, &json!({"topic": "a", "data": 32})).json()["offset"], 32);
+    let said = fs::read_to_string(&log).expect("it is there");
+    assert_eq!(said.matches("histories are not written").count(), 1, "once, however often it fails: {said}");
 
     limit_to(limit.current);
     until("it does not recover", || metric(&server, "fanfare_store_failing") == 0);
@@ -308,6 +312,47 @@ fn a_store_that_cannot_be_used_keeps_the_server_from_starting() {
     let path = file.to_str().expect("a readable path");
     let said = refused(listen(&[("history.data_dir", path)]));
     assert!(said.contains(path), "{said}");
+}
+
+#[test]
+fn a_store_that_is_altered_newer_or_none_at_all_is_refused_and_kept() {
+    const NEEDLE: &str = "what was published before the file was altered";
+    let dir = Dir::new();
+    let server = dir.start();
+    let first = publish(&server, &json!({"topic": "a", "data": NEEDLE})).json();
+    end(server);
+    let whole = fs::read(dir.file()).expect("it is there");
+
+    let mut altered = whole.clone();
+    let at = whole.windows(NEEDLE.len()).position(|bytes| bytes == NEEDLE.as_bytes()).expect("it is in the file");
+    altered[at] ^= 1;
+    let newer = {
+        let database = redb::Database::open(dir.file()).expect("nobody else has it open");
+        let transaction = database.begin_write().expect("nobody else writes");
+        let about = redb::TableDefinition::<&str, u64>::new("about");
+        transaction.open_table(about).expect("it is there").insert("format", 2).expect("room on the disk");
+        transaction.commit().expect("room on the disk");
+        drop(database);
+        fs::read(dir.file()).expect("it is there")
+    };
+    for (bytes, expected) in [
+        (altered, "is damaged"),
+        (newer, "has format 2, and this version knows no later one than 1"),
+        (b"[history]\nentries = 3\n".to_vec(), "is damaged"),
+        (Vec::new(), "is damaged (it is empty)"),
+    ] {
+        fs::write(dir.file(), &bytes).expect("room on the disk");
+        let mut command = command(&dir.settings(&[]));
+        command.args(["--listen", "127.0.0.1:0"]);
+        let said = refused(command);
+        assert!(said.contains(&format!("history.redb {expected}")) && said.contains("move the file away"), "{said}");
+        assert!(fs::read(dir.file()).expect("it is there") == bytes, "{expected}: it is kept as it was");
+    }
+    // It is the same file still, so a backup that is put back into it goes on.
+    fs::write(dir.file(), &whole).expect("room on the disk");
+    let server = dir.start();
+    let placed = publish(&server, &json!({"topic": "a", "data": 2})).json();
+    assert_eq!((&placed["epoch"], &placed["offset"]), (&first["epoch"], &json!(2)));
 }
 
 #[test]
