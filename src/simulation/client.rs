@@ -7,16 +7,22 @@ use std::time::Duration;
 use serde_json::{Value, json};
 use tokio::time::{Instant, sleep};
 
+use super::audience::Counting;
 use super::ledger::{Sent, data};
 use super::line::Line;
-use super::model::{Answer, Start, Witness};
+use super::model::{Answer, Rate, Start, Witness};
 use super::network::Cut;
 use super::random::Random;
 use super::world::{PATTERNS, TOPICS, World, may_skip};
 
+/// Messages a second: none of them has the same time between two as another.
+const RATES: [u64; 5] = [1, 2, 10, 100, 1_000];
+
 pub(super) struct Client {
     world: Arc<World>,
     number: u64,
+    /// Who it proves to be.
+    subject: Option<String>,
     random: Random,
     /// Where it was in each topic.
     positions: BTreeMap<String, (String, u64)>,
@@ -24,16 +30,16 @@ pub(super) struct Client {
     before: Option<(u64, String)>,
     /// Publishes that it may repeat: their numbers, and what was said.
     marked: Vec<(u64, Value)>,
-    marks: u64,
 }
 
 impl Client {
     pub(super) fn new(world: Arc<World>, number: u64, random: Random) -> Client {
-        Client { world, number, random, positions: BTreeMap::new(), before: None, marked: Vec::new(), marks: 0 }
+        let subject = (!number.is_multiple_of(3)).then(|| format!("s{number}"));
+        Client { world, number, subject, random, positions: BTreeMap::new(), before: None, marked: Vec::new() }
     }
 
     /// Comes and goes until then, and gives the connection that it has in the end.
-    pub(super) async fn live_until(mut self, end: Instant) -> Line {
+    pub(super) async fn live_until(&mut self, end: Instant) -> Line {
         loop {
             sleep(Duration::from_millis(self.random.below(500))).await;
             let mut line = self.begin().await;
@@ -52,7 +58,7 @@ impl Client {
     }
 
     async fn begin(&mut self) -> Line {
-        let mut line = Line::open(&self.world, &mut self.random).await;
+        let mut line = Line::open(&self.world, self.subject.as_deref(), &mut self.random).await;
         if let Some((before, secret)) = self.before.take()
             && self.random.one_in(2)
         {
@@ -147,8 +153,13 @@ impl Client {
             command["presence"] = json!(true);
             command["member"] = json!({"c": line, "word": self.random.below(2)});
         }
+        let rate = self.random.one_in(4).then(|| RATES[self.random.below(RATES.len() as u64) as usize]);
+        if let Some(max) = rate {
+            command["max_rate"] = json!(max);
+        }
+        let rate = rate.map(|max| Rate { max, asked_ms: *self.world.clock_ms().start() });
         let head = self.world.head(topic);
-        (command, vec![Answer::Subscribed { topic: topic.to_owned(), start, presence, head }])
+        (command, vec![Answer::Subscribed { topic: topic.to_owned(), start, presence, rate, head }])
     }
 
     fn start(&mut self, topic: &str, goes_on: bool, item: &mut Value) -> Start {
@@ -173,7 +184,7 @@ impl Client {
             let start = self.start(topic, true, &mut item);
             items.push(if start == Start::Live { json!(topic) } else { item });
             let (topic, head) = (topic.to_owned(), self.world.head(topic));
-            answers.push(Answer::Subscribed { topic, start, presence: false, head });
+            answers.push(Answer::Subscribed { topic, start, presence: false, rate: None, head });
         }
         if self.random.one_in(2) {
             let (command, answer) = self.follow();
@@ -193,30 +204,66 @@ impl Client {
         if self.random.one_in(12) && !self.marked.is_empty() {
             self.world.ledger().tally.count("repeated publishes");
             let (number, command) = self.marked[self.random.below(self.marked.len() as u64) as usize].clone();
-            return (command, vec![Answer::Published { number }]);
+            let counting = self.begin_count(&command, None);
+            return (command, vec![Answer::Published { number, counting }]);
         }
         let topic = self.topic();
         let key = self.random.one_in(2).then(|| format!("k{}", self.random.below(3)));
         let skips = may_skip(topic) && self.random.one_in(4);
         let skip = skips.then_some(line.model.number);
-        let number = self.world.ledger().compose(Sent { topic: topic.to_owned(), key: key.clone(), skip });
+        let (from, at_min) = (self.subject.clone(), *self.world.clock_ms().start());
+        let sent = Sent { topic: topic.to_owned(), key: key.clone(), skip, from, at_min };
+        let number = self.world.ledger().compose(sent);
         let filler = [0, 0, 20, 300, 3_000][self.random.below(5) as usize];
         let mut command = json!({"type": "publish", "topic": topic, "data": data(number, filler)});
         if let Some(key) = key {
             command["key"] = json!(key);
         }
+        if self.random.one_in(5) {
+            command["receivers"] = json!(true);
+        }
         if skips {
             command["echo"] = json!(false);
         } else if self.random.one_in(6) {
-            self.marks += 1;
-            let mark = format!("{}-{}", self.number, self.marks);
-            command["idempotency_key"] = json!(mark);
+            command["idempotency_key"] = json!(self.mark(topic));
             self.marked.push((number, command.clone()));
-        } else if self.random.one_in(5) {
+        } else if command.get("receivers").is_none() && self.random.one_in(5) {
             // Nobody asks what came of it.
             return (command, Vec::new());
         }
-        (command, vec![Answer::Published { number }])
+        let counting = self.begin_count(&command, skip);
+        (command, vec![Answer::Published { number, counting }])
+    }
+
+    /// What makes a publish to a topic the same when it is repeated. Whoever has a name of its own has keys of its
+    /// own, and so has each topic.
+    fn mark(&self, topic: &str) -> String {
+        let marks = self.marked.iter().filter(|(_, command)| command["topic"] == topic).count();
+        if self.subject.is_some() { format!("{marks}") } else { format!("{}-{marks}", self.number) }
+    }
+
+    /// Whom it may be for, if that is asked.
+    fn begin_count(&self, command: &Value, skip: Option<u64>) -> Option<Counting> {
+        command.get("receivers")?;
+        let topic = command["topic"].as_str().expect("a name");
+        Some(self.world.ledger().audience.begin(topic, skip))
+    }
+
+    /// Asks how many get what it publishes when all is quiet.
+    pub(super) fn probe(&mut self, line: &mut Line) {
+        for topic in TOPICS {
+            let (from, at_min) = (self.subject.clone(), *self.world.clock_ms().start());
+            let skip = may_skip(topic) && self.random.one_in(2);
+            let skip = skip.then_some(line.model.number);
+            let mut ledger = self.world.ledger();
+            let number = ledger.compose(Sent { topic: topic.to_owned(), key: None, skip, from, at_min });
+            let counting = Some(ledger.audience.begin(topic, skip));
+            drop(ledger);
+            let echo = skip.is_none();
+            let command =
+                json!({"type": "publish", "topic": topic, "data": data(number, 0), "receivers": true, "echo": echo});
+            line.say(vec![(command, vec![Answer::Published { number, counting }])]);
+        }
     }
 
     /// Reads, all of it, some of it or nothing, for a while.

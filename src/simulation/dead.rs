@@ -29,7 +29,7 @@ impl Member {
     async fn join(world: &World, name: &str, seed: u64) -> Member {
         let weather = Weather { delay_ms_max: 0, capacity: 4_096, piece_bytes_max: 1 << 16 };
         let (end, server) = connection(weather, seed);
-        let admission = world.admit(Encoding::Json, None, seed as usize).await;
+        let admission = world.admit(None, Encoding::Json, None, seed as usize).await;
         let (stream, transport) = Stream::through(Pipe::with_capacity(4_096), Box::new(server), &[]);
         world.serve(admission, stream, transport, seed);
         let join = json!({"type": "subscribe", "topic": ROOM, "presence": true, "member": name});

@@ -4,6 +4,8 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use serde_json::{Value, json};
 
+use super::audience::Audience;
+
 /// A place in a topic's numbering.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) struct Place {
@@ -20,6 +22,10 @@ pub(crate) struct Sent {
     pub(crate) key: Option<String>,
     /// The connection that it is left out for: its publisher's.
     pub(crate) skip: Option<u64>,
+    /// Who publishes it, proven.
+    pub(crate) from: Option<String>,
+    /// By the server's clock it was no earlier.
+    pub(crate) at_min: u64,
 }
 
 #[derive(Clone, Default)]
@@ -33,6 +39,9 @@ pub(crate) struct Ledger {
     renumbers: bool,
     /// What gaps with the reason `latest` stood for.
     conflated: BTreeSet<Place>,
+    /// When messages say they were published.
+    published: BTreeMap<Place, u64>,
+    pub(crate) audience: Audience,
     pub(crate) tally: Tally,
 }
 
@@ -41,15 +50,20 @@ pub(crate) struct Ledger {
 pub(crate) struct Tally(BTreeMap<&'static str, u64>);
 
 /// What many seeds together must have come to.
-const EXPECTED: [&str; 14] = [
+const EXPECTED: [&str; 19] = [
     "compressed",
     "connections",
     "expired",
     "gaps",
+    "held back by a rate",
     "left out for their publishers",
     "messages",
+    "named their publisher",
+    "named their time",
     "passed over for newer ones",
     "presence changes",
+    "receivers counted",
+    "receivers known exactly",
     "recovered",
     "repeated publishes",
     "resumed",
@@ -103,6 +117,12 @@ impl Ledger {
         let numbering = if self.renumbers { place.epoch.clone() } else { String::new() };
         let known = self.placed.entry((number, numbering)).or_insert_with(|| place.clone());
         assert_eq!(known, place, "message {number} stands at two places");
+    }
+
+    /// Somebody has been told that the message at this place was published then.
+    pub(crate) fn see_time(&mut self, place: &Place, at: u64) {
+        let known = *self.published.entry(place.clone()).or_insert(at);
+        assert_eq!(known, at, "two times of one message, at {place:?}");
     }
 
     /// How many messages there are, placed or not.

@@ -46,7 +46,7 @@ pub(super) struct Line {
 }
 
 impl Line {
-    pub(super) async fn open(world: &Arc<World>, random: &mut Random) -> Line {
+    pub(super) async fn open(world: &Arc<World>, subject: Option<&str>, random: &mut Random) -> Line {
         let pick = |random: &mut Random, of: [u64; 4]| of[random.below(4) as usize];
         let weather = Weather {
             delay_ms_max: pick(random, [0, 3, 40, 300]),
@@ -59,7 +59,7 @@ impl Line {
         let (end, server) = connection(weather, random.next());
         let number = world.next_line();
         let shard = random.below(1 << 16) as usize;
-        let admission = world.admit(encoding, deflate, shard).await;
+        let admission = world.admit(subject, encoding, deflate, shard).await;
         let (stream, transport) = Stream::through(pipe, Box::new(server), &[]);
         world.serve(admission, stream, transport, random.next());
         let now = Instant::now();
@@ -68,7 +68,7 @@ impl Line {
             end,
             encoding,
             unread: Vec::new(),
-            model: Model::new(number),
+            model: Model::new(number, subject.map(str::to_owned)),
             ids: 0,
             is_open: true,
             is_cut: false,
@@ -86,7 +86,7 @@ impl Line {
                 self.ids += 1;
                 said["id"] = json!(self.ids);
             }
-            self.model.asked(self.ids, answers);
+            self.model.asked(self.ids, answers, &mut self.world.ledger());
             list.push(said);
         }
         let said = if list.len() == 1 { list.remove(0) } else { Value::Array(list) };
@@ -96,7 +96,7 @@ impl Line {
     /// Something that is no command, and has no answer but an error.
     pub(super) fn babble(&mut self) {
         self.end.send(&frame(0x81, b"{\"type\":\"ping\",\"id\":0"));
-        self.model.asked(u64::MAX, [Answer::BadRequest]);
+        self.model.asked(u64::MAX, [Answer::BadRequest], &mut self.world.ledger());
     }
 
     /// Begins a frame and does not end it.

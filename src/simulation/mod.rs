@@ -6,6 +6,8 @@
 
 #![expect(clippy::print_stdout, reason = "the seed of a failure, and what a run was about")]
 
+#[expect(dead_code, reason = "the storm asks for more")]
+mod audience;
 mod client;
 mod dead;
 mod frames;
@@ -25,11 +27,12 @@ use std::time::Duration;
 use tokio::task::{JoinError, JoinSet};
 use tokio::time::{Instant, sleep, sleep_until};
 
-use crate::broker::{Broker, Delivery};
+use crate::broker::{Delivery, PublishOptions, Subscription};
 use crate::protocol::Data;
 use client::Client;
 use ledger::{Place, Sent, Tally, data};
 use line::Line;
+use model::Witness;
 use random::Random;
 use world::{TOPICS, World};
 
@@ -37,7 +40,11 @@ use world::{TOPICS, World};
 const SEEDS: u64 = 40;
 
 /// How long it takes, at most, until everybody has been told everything: the dead are noticed by then.
-const QUIET_TIME: Duration = Duration::from_secs(180);
+const QUIET_TIME: Duration = Duration::from_secs(200);
+
+/// How long it takes, at most, until the server has noticed who has gone: who sleeps until after the end may yet be
+/// cut off then.
+const NOTICE_TIME: Duration = Duration::from_secs(140);
 
 /// How long it takes, at most, until nothing is held for those who have gone.
 const FORGET_TIME: Duration = Duration::from_secs(180);
@@ -90,16 +97,25 @@ async fn live(seed: u64) -> (u64, Tally) {
     let end = Instant::now() + Duration::from_millis(10_000 + random.below(20_000));
     let mut clients = JoinSet::new();
     for number in 0..2 + random.below(5) {
-        let client = Client::new(Arc::clone(&world), number, Random::new(random.next()));
+        let mut client = Client::new(Arc::clone(&world), number, Random::new(random.next()));
+        let world = Arc::clone(&world);
         clients.spawn(async move {
             let mut line = client.live_until(end).await;
+            line.listen(end + NOTICE_TIME, usize::MAX).await;
+            sleep_until(end + NOTICE_TIME).await;
+            world.ledger().audience.settle();
+            if line.is_open {
+                client.probe(&mut line);
+            }
             line.listen(end + QUIET_TIME, usize::MAX).await;
             line
         });
     }
     let mut others = JoinSet::new();
     others.spawn(publish(Arc::clone(&world), Random::new(random.next()), end));
-    others.spawn(follow(world.broker.clone(), Arc::clone(&world), end + QUIET_TIME));
+    let subscription = world.broker.subscribe(">").expect("a pattern");
+    world.ledger().audience.add_others(1);
+    others.spawn(follow(subscription, Arc::clone(&world), end + QUIET_TIME));
     if random.one_in(8) {
         let world = Arc::clone(&world);
         let at = end - Duration::from_millis(random.below(5_000));
@@ -128,6 +144,10 @@ fn fail<T>(error: JoinError) -> T {
 fn check(world: &World, lines: &[Line]) {
     let open: Vec<_> = lines.iter().filter(|line| line.is_open).map(|line| &line.model).collect();
     let mut ledger = world.ledger();
+    let lasting = open.iter().map(|model| model.number).collect();
+    let (counted, exact) = ledger.audience.check(&lasting);
+    ledger.tally.count_many("receivers counted", counted);
+    ledger.tally.count_many("receivers known exactly", exact);
     for model in &open {
         model.finish(&mut ledger);
         model.check_quiet(&ledger, world);
@@ -142,6 +162,8 @@ async fn forget(world: Arc<World>) -> (u64, Tally) {
     let deadline = Instant::now() + FORGET_TIME;
     while !world.held().is_empty() {
         assert!(Instant::now() < deadline, "still held: {:?}", world.held());
+        // With nobody connected who looks is what time goes by.
+        let _ = world.broker.history(TOPICS[0], 0).expect("a name");
         sleep(Duration::from_millis(500)).await;
     }
     let done = (world.digest(), world.ledger().tally.clone());
@@ -159,16 +181,24 @@ async fn publish(world: Arc<World>, mut random: Random, end: Instant) {
         let topic = TOPICS[random.below(TOPICS.len() as u64) as usize];
         for _ in 0..1 + random.below(40) {
             let key = random.one_in(2).then(|| format!("k{}", random.below(3)));
-            let number = world.ledger().compose(Sent { topic: topic.to_owned(), key: key.clone(), skip: None });
+            let at_min = *world.clock_ms().start();
+            let sent = Sent { topic: topic.to_owned(), key: key.clone(), skip: None, from: None, at_min };
+            let number = world.ledger().compose(sent);
             let filler = [0, 50, 700][random.below(3) as usize];
-            let published = match &key {
-                Some(key) => world.broker.publish_about(topic, key, &data(number, filler)).await,
-                None => {
-                    let data = Data::try_from(data(number, filler).to_string().as_str()).expect("JSON");
-                    world.broker.publish_data(topic, data).await
-                }
+            let counting = random.one_in(4).then(|| world.ledger().audience.begin(topic, None));
+            let published = if key.is_some() || counting.is_some() {
+                let receivers = counting.is_some();
+                let options = PublishOptions { key: key.as_deref(), receivers, ..PublishOptions::default() };
+                world.broker.publish_with(topic, &data(number, filler), options).await
+            } else {
+                let data = Data::try_from(data(number, filler).to_string().as_str()).expect("JSON");
+                world.broker.publish_data(topic, data).await
             };
             let published = published.expect("there is room");
+            assert_eq!(published.receivers.is_some(), counting.is_some());
+            if let (Some(counting), Some(receivers)) = (counting, published.receivers) {
+                world.ledger().audience.counted(counting, receivers);
+            }
             let place = Place { topic: topic.to_owned(), epoch: published.epoch.to_string(), offset: published.offset };
             world.ledger().see(&place, number);
         }
@@ -176,8 +206,7 @@ async fn publish(world: Arc<World>, mut random: Random, end: Instant) {
 }
 
 /// Follows all topics within the process, for the ledger.
-async fn follow(broker: Broker, world: Arc<World>, end: Instant) {
-    let mut subscription = broker.subscribe(">").expect("a pattern");
+async fn follow(mut subscription: Subscription, world: Arc<World>, end: Instant) {
     let mut next = std::collections::BTreeMap::new();
     let mut step = |topic: &str, epoch: String, from: u64, to: u64| {
         let next = next.entry((topic.to_owned(), epoch)).or_insert(from);

@@ -3,6 +3,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::future::Future;
+use std::ops::RangeInclusive;
 use std::pin::Pin;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -12,8 +13,9 @@ use serde_json::Value;
 use tokio::time::Instant;
 
 use super::ledger::Ledger;
-use super::model::{Behind, Head, Model, View, Witness, matches};
+use super::model::{Behind, Head, Model, Says, View, Witness, matches};
 use super::random::Random;
+use crate::auth::{AuthError, AuthFuture, Authenticator, Credential, Identity, Permissions};
 use crate::broker::{Broker, Form, History, Overflow, TopicFilter, TopicRule};
 use crate::fanout::{Pool, ShardOptions, Transport};
 use crate::gate::{Gate, Rules};
@@ -79,7 +81,8 @@ impl World {
         };
         let broker = Broker::builder()
             .history(history)
-            .topic_rule(rule("latest.*", history, Overflow::Latest))
+            .topic_rule(TopicRule { at: true, from: true, ..rule("a.*", history, Overflow::Gap) })
+            .topic_rule(TopicRule { at: true, ..rule("latest.*", history, Overflow::Latest) })
             .topic_rule(rule(STRICT, history, Overflow::Disconnect))
             .topic_rule(rule("none.*", History { entries: 0, ..history }, Overflow::Gap))
             .topic_rule(rule("brief.*", History { age_ms: BRIEF_MS, ..history }, Overflow::Gap))
@@ -89,7 +92,7 @@ impl World {
         let shards = 1 + random.below(3) as usize;
         World {
             pool: Pool::new(broker.clone(), shard, shards),
-            gate: Gate::new(broker.clone(), Rules::default()),
+            gate: Gate::new(broker.clone(), rules()),
             broker,
             options: Arc::new(SessionOptions::default()),
             resumables: Arc::default(),
@@ -128,10 +131,17 @@ impl World {
         lines.len() as u64 - 1
     }
 
-    pub(super) async fn admit(&self, encoding: Encoding, deflate: Option<ws::Deflate>, shard: usize) -> Admission {
+    /// Lets somebody in, who may prove a name.
+    pub(super) async fn admit(
+        &self,
+        subject: Option<&str>,
+        encoding: Encoding,
+        deflate: Option<ws::Deflate>,
+        shard: usize,
+    ) -> Admission {
         let id = self.broker.next_connection();
         Admission {
-            pass: self.gate.admit(None, Some(id)).await.expect("everybody is let in"),
+            pass: self.gate.admit(subject.map(Credential::Token), Some(id)).await.expect("everybody is let in"),
             meters: None,
             gate: self.gate.clone(),
             refusal: None,
@@ -288,10 +298,37 @@ impl Witness for World {
         }
     }
 
+    fn says(&self, topic: &str) -> Says {
+        Says { at: matches("a.*", topic) || matches("latest.*", topic), from: matches("a.*", topic) }
+    }
+
+    fn clock_ms(&self) -> RangeInclusive<u64> {
+        let now_ms = self.broker.now_ms();
+        now_ms..=now_ms
+    }
+
     fn topics(&self) -> Vec<String> {
         let listed = self.broker.registry().list("", None, 1_000);
         listed.into_iter().map(|listed| listed.topic.name().to_string()).collect()
     }
+}
+
+/// Believes everybody: a token is a name.
+struct Believer;
+
+impl Authenticator for Believer {
+    fn authenticate<'a>(&'a self, credential: Credential<'a>) -> AuthFuture<'a> {
+        Box::pin(async move {
+            let Credential::Token(name) = credential else { return Err(AuthError::Invalid("not a token")) };
+            Ok(Identity::new(Permissions::all()).subject(name))
+        })
+    }
+}
+
+/// Everybody may do everything, with a name or without.
+fn rules() -> Rules {
+    let anonymous = Arc::new(Permissions::all());
+    Rules { authenticator: Some(Arc::new(Believer)), anonymous, ..Rules::default() }
 }
 
 /// A task that now and then lets others go first.

@@ -11,7 +11,7 @@ use tokio::time::{Instant, sleep};
 
 use crate::ledger::{Ledger, Sent, data};
 use crate::line::{Line, lock};
-use crate::model::{Answer, Head, Start};
+use crate::model::{Answer, Head, Rate, Start, Witness};
 use crate::outside::{Outside, PATTERNS, TOPICS};
 use crate::random::Random;
 
@@ -134,8 +134,13 @@ impl Guest {
             command["presence"] = json!(true);
             command["member"] = json!({"c": line.model.number});
         }
+        let rate = self.random.one_in(5).then(|| [1, 20, 500][self.random.below(3) as usize]);
+        if let Some(max) = rate {
+            command["max_rate"] = json!(max);
+        }
+        let rate = rate.map(|max| Rate { max, asked_ms: *self.house.outside.clock_ms().start() });
         let head = self.head(topic).filter(|_| matches!(start, Start::Since { .. }));
-        line.say(command, vec![Answer::Subscribed { topic: topic.to_owned(), start, presence, head }]).await;
+        line.say(command, vec![Answer::Subscribed { topic: topic.to_owned(), start, presence, rate, head }]).await;
     }
 
     /// What is known of a topic at least: where this guest was. Others may have seen more, and it begins before
@@ -149,13 +154,15 @@ impl Guest {
         if self.random.one_in(15) && !self.marked.is_empty() {
             lock(&self.house.ledger).tally.count("repeated publishes");
             let (number, command) = self.marked[self.random.below(self.marked.len() as u64) as usize].clone();
-            line.say(command, vec![Answer::Published { number }]).await;
+            line.say(command, vec![Answer::Published { number, counting: None }]).await;
             return;
         }
         let key = self.random.one_in(2).then(|| format!("k{}", self.random.below(3)));
         let skips = topic != "brief.1" && self.random.one_in(5);
         let skip = skips.then_some(line.model.number);
-        let number = lock(&self.house.ledger).compose(Sent { topic: topic.to_owned(), key: key.clone(), skip });
+        let at_min = *self.house.outside.clock_ms().start();
+        let sent = Sent { topic: topic.to_owned(), key: key.clone(), skip, from: None, at_min };
+        let number = lock(&self.house.ledger).compose(sent);
         let mut command = json!({"type": "publish", "topic": topic, "data": data(number, filler)});
         if let Some(key) = key {
             command["key"] = json!(key);
@@ -166,7 +173,12 @@ impl Guest {
             command["idempotency_key"] = json!(format!("{}-{number}", self.name));
             self.marked.push((number, command.clone()));
         }
-        line.say(command, vec![Answer::Published { number }]).await;
+        let counts = self.random.one_in(5);
+        let counting = counts.then(|| lock(&self.house.ledger).audience.begin(topic, skip));
+        if counts {
+            command["receivers"] = json!(true);
+        }
+        line.say(command, vec![Answer::Published { number, counting }]).await;
     }
 
     async fn pause(&mut self, line: &mut Line) {

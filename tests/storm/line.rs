@@ -61,7 +61,7 @@ impl Line {
             stream,
             in_msgpack,
             unread,
-            model: Model::new(number),
+            model: Model::new(number, None),
             ledger: Arc::clone(ledger),
             outside: Arc::clone(outside),
             ids: 0,
@@ -76,7 +76,7 @@ impl Line {
             self.ids += 1;
             command["id"] = json!(self.ids);
         }
-        self.model.asked(self.ids, answers);
+        self.model.asked(self.ids, answers, &mut lock(&self.ledger));
         self.write(&frames::command(&command, self.in_msgpack)).await;
     }
 

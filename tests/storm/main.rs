@@ -8,6 +8,9 @@
 #![cfg(feature = "server")]
 #![expect(clippy::print_stdout, reason = "what a run was about, and its seed")]
 
+#[path = "../../src/simulation/audience.rs"]
+#[expect(dead_code, reason = "the simulation asks for more")]
+mod audience;
 #[path = "../../src/simulation/frames.rs"]
 mod frames;
 mod guest;
@@ -25,6 +28,7 @@ mod random;
 #[expect(dead_code, reason = "others need no configuration")]
 mod server;
 
+use std::collections::BTreeSet;
 use std::fs;
 use std::net::SocketAddr;
 use std::path::PathBuf;
@@ -41,7 +45,7 @@ use tokio::time::{Instant, sleep};
 use guest::{Guest, House};
 use ledger::{Ledger, Place, Sent, data};
 use line::{Line, lock};
-use model::matches;
+use model::{Witness, matches};
 use outside::{CONFIGURATION, Outside, TOPICS, Truth, ask};
 use proxy::Proxy;
 use random::Random;
@@ -85,7 +89,7 @@ async fn storm(name: &str, keeps: bool) {
     let (proxy, address) = Proxy::start(seed).await;
     proxy.lead_to(Some(running.address()));
     let ledger = Arc::new(Mutex::new(Ledger::of_restarts()));
-    let outside = Arc::<Outside>::default();
+    let outside = Arc::new(Outside::new());
     let house = Arc::new(House {
         proxy: address,
         ledger: Arc::clone(&ledger),
@@ -139,12 +143,19 @@ async fn storm(name: &str, keeps: bool) {
     }
     // Behind all that the guests have published.
     for topic in TOPICS {
-        let number = lock(&ledger).compose(Sent { topic: topic.to_owned(), key: None, skip: None });
+        let at_min = *outside.clock_ms().start();
+        let sent = Sent { topic: topic.to_owned(), key: None, skip: None, from: None, at_min };
+        let number = lock(&ledger).compose(sent);
         let message = json!({"topic": topic, "data": data(number, 0)});
         let placed = ask(server, "POST", "/v1/publish", &message.to_string()).await;
         let epoch = placed["epoch"].as_str().unwrap_or_else(|| panic!("not published: {placed}")).to_owned();
         let offset = placed["offset"].as_u64().expect("an offset");
         lock(&ledger).see(&Place { topic: topic.to_owned(), epoch, offset }, number);
+    }
+    lock(&ledger).audience.settle();
+    while !is_counted_exactly(server, &ledger, &outside).await {
+        assert!(Instant::now() < deadline, "what a publish says of its receivers is not who is there");
+        sleep(Duration::from_millis(100)).await;
     }
     // Until everybody is level with what the server says, and that has not changed meanwhile: what connections had
     // sent that are cut by now may still be carried out.
@@ -166,11 +177,11 @@ async fn storm(name: &str, keeps: bool) {
     }
     outside.know(last.heads.clone());
     said.send_replace((u64::MAX, None));
-    let mut open = 0;
+    let mut open = BTreeSet::new();
     while let Some(line) = guests.join_next().await {
         let line = line.expect("a guest sees what it must");
         if line.is_open {
-            open += 1;
+            open.insert(line.model.number);
             let mut ledger = lock(&ledger);
             line.model.finish(&mut ledger);
             line.model.check_quiet(&ledger, &*outside);
@@ -179,7 +190,11 @@ async fn storm(name: &str, keeps: bool) {
             }
         }
     }
-    let ledger = lock(&ledger).clone();
+    let mut ledger = lock(&ledger).clone();
+    let (counted, exact) = ledger.audience.check(&open);
+    ledger.tally.count_many("receivers counted", counted);
+    ledger.tally.count_many("receivers known exactly", exact);
+    let open = open.len() as u64;
     println!("seed {seed}, {restarts} restarts, {kills} kills, {open} of {GUESTS} to the end: {:?}", ledger.tally);
     ledger.check_conflated();
     for topic in TOPICS.into_iter().filter(|topic| !matches("brief.*", topic)) {
@@ -188,10 +203,23 @@ async fn storm(name: &str, keeps: bool) {
     }
     assert!(open > GUESTS / 2, "only {open} were there in the end");
     let mut missing = ledger.tally.missing();
-    // Here somebody always follows them.
-    missing.retain(|what| *what != "topics born anew");
+    // Here somebody always follows them, and nobody has a name.
+    missing.retain(|what| !["topics born anew", "named their publisher"].contains(what));
     assert!(seconds < LONG_SECONDS || missing.is_empty(), "it never came to {missing:?}");
     wait_until_nobody_is_there(server).await;
+}
+
+/// Publishes to a topic, and says whether that is for everybody who follows it and nobody else.
+async fn is_counted_exactly(server: SocketAddr, ledger: &Mutex<Ledger>, outside: &Outside) -> bool {
+    let (topic, at_min) = (TOPICS[0].to_owned(), *outside.clock_ms().start());
+    let number = lock(ledger).compose(Sent { topic: topic.clone(), key: None, skip: None, from: None, at_min });
+    let message = json!({"topic": topic, "data": data(number, 0), "receivers": true});
+    let placed = ask(server, "POST", "/v1/publish", &message.to_string()).await;
+    let receivers = placed["receivers"].as_u64().unwrap_or_else(|| panic!("not counted: {placed}"));
+    let mut ledger = lock(ledger);
+    let is_exact = ledger.audience.exactly(&topic) == Some(receivers);
+    ledger.tally.count_many("receivers known exactly", u64::from(is_exact));
+    is_exact
 }
 
 /// Everybody has gone, and the server holds nothing for them any more.

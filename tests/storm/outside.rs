@@ -2,14 +2,16 @@
 
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
+use std::ops::RangeInclusive;
 use std::sync::Mutex;
+use std::time::{Instant, SystemTime, UNIX_EPOCH};
 
 use serde_json::Value;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 
 use crate::line::lock;
-use crate::model::{Behind, Head, View, Witness, matches};
+use crate::model::{Behind, Head, Says, View, Witness, matches};
 
 pub(crate) const TOPICS: [&str; 6] = ["a.1", "a.2", "latest.1", "latest.2", STRICT, "brief.1"];
 pub(crate) const PATTERNS: [&str; 4] = ["a.*", "latest.>", "brief.*", ">"];
@@ -33,6 +35,10 @@ grace_ms = 500
 [limits]
 exempt = ["127.0.0.0/8"]
 [[topics]]
+pattern = "a.*"
+at = true
+from = true
+[[topics]]
 pattern = "latest.*"
 history_entries = 50
 overflow = "latest"
@@ -44,20 +50,32 @@ pattern = "brief.*"
 history_age_ms = 1000
 "#;
 
-/// How topics stand: known only when all is quiet.
-#[derive(Default)]
-pub(crate) struct Outside(Mutex<BTreeMap<String, Head>>);
+/// By how much the server's clock may differ from the test's: both go by the system's, and by steady ones from
+/// their beginnings on.
+const CLOCKS_DIFFER_MS: u64 = 1_000;
+
+/// How topics stand, which is known only when all is quiet; and the time.
+pub(crate) struct Outside {
+    heads: Mutex<BTreeMap<String, Head>>,
+    began: Instant,
+    began_ms: u64,
+}
 
 impl Outside {
+    pub(crate) fn new() -> Outside {
+        let since_1970 = SystemTime::now().duration_since(UNIX_EPOCH).expect("it is later than 1970");
+        Outside { heads: Mutex::default(), began: Instant::now(), began_ms: since_1970.as_millis() as u64 }
+    }
+
     /// All is quiet: this is how topics stand.
     pub(crate) fn know(&self, heads: BTreeMap<String, Head>) {
-        *lock(&self.0) = heads;
+        *lock(&self.heads) = heads;
     }
 }
 
 impl Witness for Outside {
     fn head(&self, topic: &str) -> Option<Head> {
-        lock(&self.0).get(topic).cloned()
+        lock(&self.heads).get(topic).cloned()
     }
 
     fn overflow(&self, topic: &str) -> Behind {
@@ -68,8 +86,18 @@ impl Witness for Outside {
         }
     }
 
+    fn says(&self, topic: &str) -> Says {
+        let is_said = matches("a.*", topic);
+        Says { at: is_said, from: is_said }
+    }
+
+    fn clock_ms(&self) -> RangeInclusive<u64> {
+        let now_ms = self.began_ms + self.began.elapsed().as_millis() as u64;
+        now_ms - CLOCKS_DIFFER_MS..=now_ms + CLOCKS_DIFFER_MS
+    }
+
     fn topics(&self) -> Vec<String> {
-        lock(&self.0).keys().cloned().collect()
+        lock(&self.heads).keys().cloned().collect()
     }
 }
 

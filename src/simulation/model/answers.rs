@@ -3,7 +3,10 @@
 use serde_json::Value;
 
 use super::super::ledger::{Ledger, number};
-use super::{Answer, Followed, Head, Model, Standing, Start, View, Witness, figure, matches, place, text};
+use super::delivery::check_said;
+use super::{
+    Answer, Followed, Head, Judged, Model, Paced, Rate, Standing, Start, View, Witness, figure, matches, place, text,
+};
 
 impl Model {
     pub(super) fn answer(&mut self, kind: &str, event: &Value, ledger: &mut Ledger, witness: &dyn Witness) {
@@ -12,17 +15,27 @@ impl Model {
         assert_eq!(event["id"].as_u64(), asked, "the answer to {answer:?} comes first: {event}");
         let topic = event["topic"].as_str().unwrap_or_default();
         match (kind, answer) {
-            ("subscribed", Answer::Subscribed { topic: asked, start, presence, head }) if asked == topic => {
+            ("subscribed", Answer::Subscribed { topic: asked, start, presence, rate, head }) if asked == topic => {
+                let is_new = !self.follows.contains_key(topic);
                 self.subscribed(event, topic, &start, head, ledger, witness);
+                self.begin_pace(event, topic, is_new, &start, rate);
                 if presence {
                     self.views.entry(asked).or_insert(None);
                 }
+            }
+            ("error", Answer::Subscribed { topic: asked, rate: Some(rate), .. }) if asked == topic => {
+                assert_eq!(text(event, "code"), "bad_request", "{event}");
+                let Some(Followed::Name(paced)) = self.follows.get(topic) else {
+                    panic!("it was not followed: {event}")
+                };
+                assert!(paced.is_none_or(|paced| paced.max != rate.max), "it has that rate: {event}");
             }
             ("subscribed", Answer::Following { pattern, heads }) if pattern == topic => {
                 assert!(event.get("epoch").is_none() && event.get("offset").is_none(), "{event}");
                 let names = witness.topics().into_iter();
                 let after = names.filter_map(|name| witness.head(&name).map(|head| (name, head))).collect();
                 let composed = ledger.composed();
+                self.judge_no_pace(&pattern);
                 self.follows.entry(pattern).or_insert(Followed::Pattern { before: heads, after, composed });
             }
             ("unsubscribed", Answer::Unsubscribed { filter }) if filter == topic => {
@@ -36,7 +49,7 @@ impl Model {
                 assert_eq!(text(event, "code"), "not_subscribed", "{event}");
                 assert!(!self.follows.contains_key(topic), "{event}");
             }
-            ("published", Answer::Published { number }) => {
+            ("published", Answer::Published { number, counting }) => {
                 let place = place(event, text(event, "epoch"), figure(event, "offset"));
                 if ledger.sent(number).skip == Some(self.number) {
                     let standing = self.standings.get(topic).filter(|at| at.epoch.as_ref() == Some(&place.epoch));
@@ -45,6 +58,10 @@ impl Model {
                     self.own.insert(place.clone());
                 }
                 ledger.see(&place, number);
+                assert_eq!(counting.is_some(), event.get("receivers").is_some(), "{event}");
+                if let Some(counting) = counting {
+                    ledger.audience.counted(counting, figure(event, "receivers"));
+                }
             }
             ("presence", Answer::Presence { topic: asked }) if asked == topic => {
                 let told = View::of(event);
@@ -132,9 +149,39 @@ impl Model {
             }
             _ => panic!("{start:?} was asked for: {event}"),
         }
-        self.follows.insert(topic.to_owned(), Followed::Name);
+        self.follows.entry(topic.to_owned()).or_insert(Followed::Name(None));
         let standing = Standing { epoch: Some(epoch.to_owned()), next: offset + 1, begun: offset, asked_to };
         self.standings.insert(topic.to_owned(), standing);
+    }
+}
+
+impl Model {
+    /// A topic has been subscribed to, by its name.
+    fn begin_pace(&mut self, event: &Value, topic: &str, is_new: bool, start: &Start, rate: Option<Rate>) {
+        let is_covered = self.follows.keys().any(|filter| filter != topic && matches(filter, topic));
+        let Some(Followed::Name(paced)) = self.follows.get_mut(topic) else { return };
+        let is_judged = *start == Start::Live && !is_covered;
+        if is_new {
+            let after = figure(event, "offset");
+            let judged = |asked_ms| is_judged.then_some(Judged { since_ms: asked_ms, after, count: 0 });
+            *paced = rate.map(|Rate { max, asked_ms }| Paced { max, judged: judged(asked_ms) });
+        } else if let Some(Rate { max, .. }) = rate {
+            assert!(paced.is_some_and(|paced| paced.max == max), "another rate than it had: {event}");
+        }
+        if let Some(paced) = paced.as_mut().filter(|_| !is_judged) {
+            paced.judged = None;
+        }
+    }
+
+    /// A pattern gives all of the topics that are followed by their names as well.
+    fn judge_no_pace(&mut self, pattern: &str) {
+        for (topic, followed) in &mut self.follows {
+            if let Followed::Name(Some(paced)) = followed
+                && matches(pattern, topic)
+            {
+                paced.judged = None;
+            }
+        }
     }
 }
 
@@ -169,7 +216,10 @@ fn history(
     let offsets: Vec<u64> = messages.iter().map(|message| figure(message, "offset")).collect();
     assert!(offsets.windows(2).all(|two| two[0] + 1 == two[1]), "a hole: {event}");
     for message in messages {
-        ledger.see(&place(event, epoch, figure(message, "offset")), number(&message["data"]));
+        let number = number(&message["data"]);
+        let place = place(event, epoch, figure(message, "offset"));
+        ledger.see(&place, number);
+        check_said(message, number, Some(&place), ledger, witness);
     }
     let more = event["more"] == true;
     let (first, last) = (offsets.first().copied(), offsets.last().copied());

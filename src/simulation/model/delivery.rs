@@ -4,11 +4,11 @@ use std::collections::BTreeMap;
 
 use serde_json::Value;
 
-use super::super::ledger::{Ledger, number};
-use super::{Behind, Followed, Head, Model, Standing, Witness, at, figure, matches, place, text};
+use super::super::ledger::{Ledger, Place, number};
+use super::{Behind, Followed, Head, Model, Paced, Standing, Witness, at, figure, matches, place, text};
 
 impl Model {
-    pub(super) fn message(&mut self, event: &Value, ledger: &mut Ledger) {
+    pub(super) fn message(&mut self, event: &Value, ledger: &mut Ledger, witness: &dyn Witness) {
         let (topic, offset) = (text(event, "topic"), figure(event, "offset"));
         let said = event["epoch"].as_str();
         assert!(said.is_some() || offset > 1, "the first message of a numbering says its epoch: {event}");
@@ -18,9 +18,25 @@ impl Model {
         let known = known.map(|place| place.epoch.clone());
         let epoch = self.step(event, topic, offset, offset, said.or(known.as_deref()), ledger);
         assert_ne!(ledger.sent(number).skip, Some(self.number), "it is to be left out: {event}");
-        match epoch {
-            Some(epoch) => ledger.see(&place(event, &epoch, offset), number),
+        let place = epoch.map(|epoch| place(event, &epoch, offset));
+        match &place {
+            Some(place) => ledger.see(place, number),
             None => assert_eq!(ledger.sent(number).topic, topic, "{event}"),
+        }
+        check_said(event, number, place.as_ref(), ledger, witness);
+        self.keep_pace(topic, offset, witness);
+    }
+
+    /// What comes by a rate comes no faster.
+    fn keep_pace(&mut self, topic: &str, offset: u64, witness: &dyn Witness) {
+        let Some(Followed::Name(Some(Paced { max, judged: Some(judged) }))) = self.follows.get_mut(topic) else {
+            return;
+        };
+        if offset > judged.after {
+            judged.count += 1;
+            let time_ms = witness.clock_ms().end() - judged.since_ms;
+            let most = 1 + time_ms / 1_000_u64.div_ceil(*max);
+            assert!(judged.count <= most, "{} of {topic} in {time_ms} ms, at {max} a second", judged.count);
         }
     }
 
@@ -31,7 +47,9 @@ impl Model {
         self.step(event, topic, from, to, Some(epoch), ledger);
         ledger.tally.count("gaps");
         let overflow = witness.overflow(topic);
-        assert_ne!(overflow, Behind::Disconnect, "{event}");
+        // Whoever asked for a rate is not slow for that.
+        let is_paced = matches!(self.follows.get(topic), Some(Followed::Name(Some(_))));
+        assert!(overflow != Behind::Disconnect || is_paced, "{event}");
         match text(event, "reason") {
             "slow" => {
                 if let Some(head) = witness.head(topic).filter(|head| head.epoch == epoch) {
@@ -39,10 +57,10 @@ impl Model {
                 }
             }
             "latest" => {
-                assert_eq!(overflow, Behind::Latest, "{event}");
+                assert!(overflow == Behind::Latest || is_paced, "{event}");
                 let asked_to = self.standings[topic].asked_to;
                 assert!(from > asked_to, "what was asked for is passed over: {event}, asked up to {asked_to}");
-                ledger.tally.count("passed over for newer ones");
+                ledger.tally.count(if is_paced { "held back by a rate" } else { "passed over for newer ones" });
                 (from..=to).for_each(|offset| ledger.conflate(place(event, epoch, offset)));
             }
             other => panic!("{other}: {event}"),
@@ -152,8 +170,28 @@ impl Model {
             Followed::Pattern { after, .. } => {
                 Some(after.get(topic).filter(|head| head.epoch == epoch).map_or(1, |head| head.newest + 1))
             }
-            Followed::Name => None,
+            Followed::Name(_) => None,
         });
         nexts.min()
+    }
+}
+
+/// A message says when and by whom it was published where its topic has it say so, and the truth.
+pub(super) fn check_said(said: &Value, number: u64, place: Option<&Place>, ledger: &mut Ledger, witness: &dyn Witness) {
+    let sent = ledger.sent(number).clone();
+    let says = witness.says(&sent.topic);
+    let from = sent.from.as_deref().filter(|_| says.from);
+    assert_eq!(said.get("from").map(|from| from.as_str().unwrap_or_default()), from, "{said}");
+    if from.is_some() {
+        ledger.tally.count("named their publisher");
+    }
+    assert_eq!(says.at, said.get("at").is_some(), "{said}");
+    if says.at {
+        let (at, at_max) = (figure(said, "at"), *witness.clock_ms().end());
+        assert!((sent.at_min..=at_max).contains(&at), "published from {} to {at_max}: {said}", sent.at_min);
+        if let Some(place) = place {
+            ledger.see_time(place, at);
+        }
+        ledger.tally.count("named their time");
     }
 }

@@ -7,9 +7,11 @@ mod answers;
 mod delivery;
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::ops::RangeInclusive;
 
 use serde_json::Value;
 
+use super::audience::Counting;
 use super::ledger::{Ledger, Place};
 
 /// How a topic stands at some moment.
@@ -29,6 +31,12 @@ pub(crate) trait Witness {
     /// What becomes of those who fall behind in it.
     fn overflow(&self, topic: &str) -> Behind;
 
+    /// What its messages say beside their data.
+    fn says(&self, topic: &str) -> Says;
+
+    /// What the server's clock shows, as far as is known.
+    fn clock_ms(&self) -> RangeInclusive<u64>;
+
     /// All topics that are there.
     fn topics(&self) -> Vec<String>;
 }
@@ -39,6 +47,20 @@ pub(crate) enum Behind {
     Gap,
     Latest,
     Disconnect,
+}
+
+/// Whether messages say when they were published, and by whom.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Says {
+    pub(crate) at: bool,
+    pub(crate) from: bool,
+}
+
+/// At most so many messages a second, and when that was asked for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Rate {
+    pub(crate) max: u64,
+    pub(crate) asked_ms: u64,
 }
 
 /// Where a subscription begins.
@@ -57,6 +79,7 @@ pub(crate) enum Answer {
         topic: String,
         start: Start,
         presence: bool,
+        rate: Option<Rate>,
         head: Option<Head>,
     },
     /// To a pattern, with all heads.
@@ -67,8 +90,10 @@ pub(crate) enum Answer {
     Unsubscribed {
         filter: String,
     },
+    /// With whom it may be for, if that was asked.
     Published {
         number: u64,
+        counting: Option<Counting>,
     },
     Presence {
         topic: String,
@@ -112,7 +137,7 @@ impl View {
 
 #[derive(Clone, Debug)]
 enum Followed {
-    Name,
+    Name(Option<Paced>),
     /// How topics stood before it was asked for and when it was answered, and how many messages had been
     /// composed by then.
     Pattern {
@@ -122,9 +147,29 @@ enum Followed {
     },
 }
 
+/// A subscription with a rate.
+#[derive(Clone, Copy, Debug)]
+struct Paced {
+    max: u64,
+    /// `None` where more may come: what was asked for comes as fast as it can, and so does all of it where a pattern
+    /// matches too.
+    judged: Option<Judged>,
+}
+
+/// How much has come by a rate.
+#[derive(Clone, Copy, Debug)]
+struct Judged {
+    since_ms: u64,
+    /// What is older is not held against it.
+    after: u64,
+    count: u64,
+}
+
 pub(crate) struct Model {
     /// The connection's number in this test.
     pub(crate) number: u64,
+    /// Who it has proven to be.
+    subject: Option<String>,
     pub(crate) id: String,
     pub(crate) secret: String,
     answers: VecDeque<(u64, Answer)>,
@@ -145,9 +190,10 @@ pub(crate) struct Model {
 }
 
 impl Model {
-    pub(crate) fn new(number: u64) -> Self {
+    pub(crate) fn new(number: u64, subject: Option<String>) -> Self {
         Model {
             number,
+            subject,
             id: String::new(),
             secret: String::new(),
             answers: VecDeque::new(),
@@ -164,8 +210,9 @@ impl Model {
     }
 
     /// A command has been sent, whose answers these are.
-    pub(crate) fn asked(&mut self, id: u64, answers: impl IntoIterator<Item = Answer>) {
+    pub(crate) fn asked(&mut self, id: u64, answers: impl IntoIterator<Item = Answer>, ledger: &mut Ledger) {
         self.answers.extend(answers.into_iter().map(|answer| (id, answer)));
+        self.tell_audience(ledger);
     }
 
     /// Answers that have not come.
@@ -179,11 +226,27 @@ impl Model {
 
     /// Whether it follows a topic, or has asked to.
     pub(crate) fn may_follow(&self, topic: &str) -> bool {
+        self.possible().any(|filter| matches(filter, topic))
+    }
+
+    /// What it follows, or has asked to.
+    fn possible(&self) -> impl Iterator<Item = &String> {
         let asked = self.waiting().filter_map(|answer| match answer {
             Answer::Subscribed { topic: filter, .. } | Answer::Following { pattern: filter, .. } => Some(filter),
             _ => None,
         });
-        asked.chain(self.follows()).any(|filter| matches(filter, topic))
+        asked.chain(self.follows())
+    }
+
+    /// What it follows may have changed.
+    fn tell_audience(&self, ledger: &mut Ledger) {
+        let mut sure: BTreeSet<String> = self.follows().cloned().collect();
+        for answer in self.waiting() {
+            if let Answer::Unsubscribed { filter } = answer {
+                sure.remove(filter);
+            }
+        }
+        ledger.audience.update(self.number, sure, self.possible().cloned().collect());
     }
 
     pub(crate) fn views(&self) -> &BTreeMap<String, Option<View>> {
@@ -207,12 +270,15 @@ impl Model {
                 self.secret = text(event, "resume").to_owned();
                 ledger.tally.count("connections");
             }
-            "message" => self.message(event, ledger),
+            "message" => self.message(event, ledger, witness),
             "gap" => self.gap(event, ledger, witness),
             "presence_diff" => self.presence_diff(event, ledger),
             "presence" if event.get("id").is_none() => self.presence(event),
             "goodbye" => self.goodbye = true,
-            _ => self.answer(kind, event, ledger, witness),
+            _ => {
+                self.answer(kind, event, ledger, witness);
+                self.tell_audience(ledger);
+            }
         }
     }
 
@@ -222,7 +288,10 @@ impl Model {
         let topic = text(event, "topic");
         let told = View::of(event);
         assert_eq!(figure(event, "count"), told.members.len() as u64, "{event}");
-        assert!(told.members.values().any(|said| said["c"] == self.number), "it is not in there itself: {event}");
+        let listed = event["members"].as_array().into_iter().flatten();
+        let me = listed.into_iter().find(|member| member["member"]["c"] == self.number);
+        let me = me.unwrap_or_else(|| panic!("it is not in there itself: {event}"));
+        assert_eq!(me["subject"].as_str(), self.subject.as_deref(), "{event}");
         let view = self.views.get_mut(topic).unwrap_or_else(|| panic!("nobody watches it: {event}"));
         assert!(view.as_ref().is_none_or(|view| view.version <= told.version), "a version goes back: {event}");
         *view = Some(told);
@@ -253,7 +322,7 @@ impl Model {
     pub(crate) fn finish(&self, ledger: &mut Ledger) {
         // Answers to some may have been lost with the connection.
         let mut unanswered = self.waiting().filter(|answer| {
-            matches!(answer, Answer::Published { number } if ledger.sent(*number).skip == Some(self.number))
+            matches!(answer, Answer::Published { number, .. } if ledger.sent(*number).skip == Some(self.number))
         }).count();
         for hole in &self.holes {
             let is_own = self.owns(hole)
@@ -268,6 +337,7 @@ impl Model {
             assert!(is_own, "connection {} was not told of {hole:?}", self.number);
         }
         ledger.tally.count_many("left out for their publishers", self.holes.len() as u64);
+        ledger.audience.end(self.number, self.closed.is_some());
     }
 
     /// Whether everything that was published up to these heads has come, and everybody who is there is known.
