@@ -81,10 +81,10 @@ pub(super) struct Member {
 }
 
 impl Conn {
-    pub(super) fn new(link: Arc<Link>, tick: u32) -> Self {
+    pub(super) fn new(link: Arc<Link>, lane: Vec<u8>, tick: u32) -> Self {
         Conn {
             link,
-            lane: Vec::new(),
+            lane,
             pieces: Vec::new(),
             stalled: None,
             heir: None,

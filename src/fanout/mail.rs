@@ -52,8 +52,8 @@ pub(crate) struct Mail {
 /// What is asked about a connection.
 #[derive(Debug)]
 pub(crate) enum What {
-    /// It is there.
-    Open,
+    /// It is there. These bytes, already counted in the link, go out with what its session says first.
+    Open(Vec<u8>),
     /// Finished frames for its control lane, already counted in the link.
     Lane(Vec<u8>),
     /// Subscribe from there; answered by the shard, in the lane, and counted in `Link::done`.

@@ -173,8 +173,8 @@ impl Shard {
         let mut mail = self.mailbox.take(std::mem::take(&mut self.mail));
         for Mail { link, what } in mail.drain(..) {
             let what = match what {
-                What::Open => {
-                    self.open(&link);
+                What::Open(head) => {
+                    self.open(&link, head);
                     continue;
                 }
                 // It may be posted by a connection of another shard.
@@ -205,7 +205,7 @@ impl Shard {
                 continue;
             }
             match what {
-                What::Open | What::Reclaim(..) => {}
+                What::Open(_) | What::Reclaim(..) => {}
                 What::Lane(frames) => {
                     let conn_state = &mut self.conns[conn as usize];
                     if conn_state.lane.is_empty() {
@@ -240,10 +240,10 @@ impl Shard {
         self.mail = mail;
     }
 
-    fn open(&mut self, link: &Arc<Link>) {
+    fn open(&mut self, link: &Arc<Link>, head: Vec<u8>) {
         link.hear(self.tick);
         let id = link.id;
-        let conn = self.conns.insert(Conn::new(Arc::clone(link), self.tick)) as u32;
+        let conn = self.conns.insert(Conn::new(Arc::clone(link), head, self.tick)) as u32;
         link.set_slot(conn);
         self.wheel.add(conn, id, self.tick, self.wheel.heartbeat());
         self.mailbox.stats().connections.add(1);

@@ -1,8 +1,11 @@
-//! Whether the client of an event stream is still there.
+//! What hyper speaks over: it is looked at for its end, and keeps the answer to an upgrade for the session.
 //!
 //! HTTP lets a client end its side as soon as it has asked, and whoever does so is answered; hyper does not look at
 //! what comes while it writes. A client of an event stream has nothing to read but what comes from now on: that its
 //! side has ended means, as servers of all kinds take it, that it has gone.
+//!
+//! The answer to an upgrade is followed at once by what the session says first. The session writes both, and a
+//! connection costs one write less: a sixth of what the kernel does for it until it is subscribed.
 
 use std::io;
 use std::os::fd::AsFd;
@@ -20,6 +23,8 @@ use tokio::net::{TcpStream, UnixStream};
 pub(crate) struct Attended<S> {
     stream: S,
     attendance: Attendance,
+    /// What is left to the session to write.
+    kept: Vec<u8>,
 }
 
 /// The same, as the service knows it.
@@ -30,6 +35,7 @@ pub(crate) struct Attendance(Arc<State>);
 struct State {
     is_wanted: AtomicBool,
     has_ended: AtomicBool,
+    is_upgraded: AtomicBool,
 }
 
 /// A socket that says when there is something to read.
@@ -41,11 +47,12 @@ pub(crate) trait Readable: AsFd {
 impl<S> Attended<S> {
     #[cfg(feature = "server")]
     pub(crate) fn new(stream: S, attendance: Attendance) -> Self {
-        Attended { stream, attendance }
+        Attended { stream, attendance, kept: Vec::new() }
     }
 
-    pub(super) fn into_inner(self) -> S {
-        self.stream
+    /// The stream, and what has to be written to it first.
+    pub(super) fn into_parts(self) -> (S, Vec<u8>) {
+        (self.stream, self.kept)
     }
 }
 
@@ -63,11 +70,21 @@ impl Attendance {
     pub(super) fn has_ended(&self) -> bool {
         self.0.has_ended.load(Ordering::Relaxed)
     }
+
+    /// The connection is to be a session's: what hyper writes from now on, the head of its last response and what
+    /// it still had of those before, is kept for the session.
+    pub(super) fn upgrade(&self) {
+        self.0.is_upgraded.store(true, Ordering::Relaxed);
+    }
+
+    fn is_upgraded(&self) -> bool {
+        self.0.is_upgraded.load(Ordering::Relaxed)
+    }
 }
 
 impl<S: Readable> Attended<S> {
     fn look(&self, cx: &mut Context<'_>) {
-        let State { is_wanted, has_ended } = &*self.attendance.0;
+        let State { is_wanted, has_ended, .. } = &*self.attendance.0;
         if is_wanted.load(Ordering::Relaxed) && !has_ended.load(Ordering::Relaxed) && self.poll_end(cx).is_ready() {
             has_ended.store(true, Ordering::Relaxed);
             // The stream of events has been asked for more before, and is to be asked again.
@@ -100,6 +117,10 @@ impl<S: AsyncRead + Unpin> AsyncRead for Attended<S> {
 
 impl<S: AsyncWrite + Readable + Unpin> AsyncWrite for Attended<S> {
     fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &[u8]) -> Poll<io::Result<usize>> {
+        if self.attendance.is_upgraded() {
+            self.kept.extend_from_slice(buf);
+            return Poll::Ready(Ok(buf.len()));
+        }
         Pin::new(&mut self.stream).poll_write(cx, buf)
     }
 
@@ -108,6 +129,11 @@ impl<S: AsyncWrite + Readable + Unpin> AsyncWrite for Attended<S> {
         cx: &mut Context<'_>,
         bufs: &[io::IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
+        if self.attendance.is_upgraded() {
+            let before = self.kept.len();
+            bufs.iter().for_each(|buf| self.kept.extend_from_slice(buf));
+            return Poll::Ready(Ok(self.kept.len() - before));
+        }
         Pin::new(&mut self.stream).poll_write_vectored(cx, bufs)
     }
 

@@ -11,7 +11,7 @@ use http::request::Parts;
 use http::{HeaderValue, Request, Response, StatusCode};
 use hyper::upgrade::{OnUpgrade, Upgraded};
 use hyper_util::rt::TokioIo;
-use tokio::net::TcpStream;
+use tokio::net::{TcpStream, UnixStream};
 
 use super::arrival;
 use super::attended::Attended;
@@ -116,6 +116,9 @@ pub(super) async fn upgrade<B>(service: &Service, mut request: Request<B>, clien
         counted,
     };
     tokio::spawn(begin(upgraded, admission));
+    if let Some(attendance) = &service.attendance {
+        attendance.upgrade();
+    }
     response
 }
 
@@ -124,19 +127,34 @@ pub(super) async fn upgrade<B>(service: &Service, mut request: Request<B>, clien
 async fn begin(upgraded: OnUpgrade, admission: Admission) {
     match upgraded.await {
         Ok(upgraded) => {
-            let (stream, transport) = open(upgraded);
-            tokio::spawn(session::run(admission, stream, transport));
+            let ((stream, transport), head) = open(upgraded);
+            tokio::spawn(session::run(admission, head, stream, transport));
         }
         Err(error) => tracing::debug!(%error, "a connection ended during its handshake"),
     }
 }
 
-/// The stream below, without hyper's buffers where it is a plain TCP stream.
-fn open(upgraded: Upgraded) -> (Stream, Transport) {
+/// The stream below, without hyper's buffers where it is a plain TCP stream, and what has to be written to it first.
+fn open(upgraded: Upgraded) -> ((Stream, Transport), Vec<u8>) {
     let upgraded = match upgraded.downcast::<TokioIo<Attended<TcpStream>>>() {
-        Ok(parts) => return Stream::tcp(parts.io.into_inner().into_inner(), &parts.read_buf),
+        Ok(parts) => {
+            let (stream, head) = parts.io.into_inner().into_parts();
+            return (Stream::tcp(stream, &parts.read_buf), head);
+        }
         Err(upgraded) => upgraded,
     };
+    let upgraded = match upgraded.downcast::<TokioIo<Attended<UnixStream>>>() {
+        Ok(parts) => {
+            let (stream, head) = parts.io.into_inner().into_parts();
+            return (Stream::other(Box::new(stream), &parts.read_buf), head);
+        }
+        Err(upgraded) => upgraded,
+    };
+    (open_of_host(upgraded), Vec::new())
+}
+
+/// A stream of somebody else's server.
+fn open_of_host(upgraded: Upgraded) -> (Stream, Transport) {
     let upgraded = match upgraded.downcast::<TokioIo<TcpStream>>() {
         Ok(parts) => return Stream::tcp(parts.io.into_inner(), &parts.read_buf),
         Err(upgraded) => upgraded,

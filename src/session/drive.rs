@@ -88,19 +88,20 @@ enum End {
     Over,
 }
 
-/// Serves one connection until it ends.
+/// Serves one connection until it ends. `head` is written before anything else.
 ///
 /// # Cancel safety
 ///
 /// Dropped, the connection ends without a goodbye; its shard is told.
 pub(crate) fn run(
     admission: Admission,
+    head: Vec<u8>,
     mut stream: Stream,
     transport: Transport,
 ) -> impl Future<Output = ()> + Send + use<> {
     // Not an `async fn`, which would hold its arguments beside what they become for as long as the connection
     // lasts.
-    let mut session = Session::open(admission, transport);
+    let mut session = Session::open(admission, head, transport);
     let link = Arc::clone(&session.link);
     let mailbox = Arc::clone(&session.mailbox);
     async move {
@@ -146,7 +147,7 @@ impl Drop for Session {
 }
 
 impl Session {
-    fn open(admission: Admission, transport: Transport) -> Self {
+    fn open(admission: Admission, head: Vec<u8>, transport: Transport) -> Self {
         let Admission {
             pass,
             meters,
@@ -162,7 +163,8 @@ impl Session {
             counted,
         } = admission;
         let link = Arc::new(Link::new(id, form, transport));
-        mailbox.post(&link, What::Open);
+        link.add_lane(head.len());
+        mailbox.post(&link, What::Open(head));
         let resumable = resumables.add(&link, &mailbox, pass.subject().cloned(), address);
         let secret = resumable.secret();
         let machine = Machine::new(pass, meters, id, form, &options);

@@ -157,7 +157,7 @@ impl World {
     }
 
     pub(super) fn serve(&self, admission: Admission, stream: Stream, transport: Transport, seed: u64) {
-        let session = Box::pin(session::run(admission, stream, transport));
+        let session = Box::pin(session::run(admission, Vec::new(), stream, transport));
         assert!(size_of_val(&*session) <= SESSION_BYTES_MAX, "a session takes {} bytes", size_of_val(&*session));
         tokio::spawn(Hesitant { task: session, random: Random::new(seed) });
     }

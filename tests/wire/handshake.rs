@@ -38,6 +38,34 @@ fn the_sample_handshake_is_answered_as_in_the_standard() {
     assert_eq!(raw.frame().map(|(first, _)| first), Some(TEXT));
 }
 
+/// The server has it cheaper, and the client sooner.
+#[test]
+fn the_answer_and_the_welcome_come_together() {
+    let server = Server::start();
+    let mut raw = Raw::dial(&server);
+    raw.write(HANDSHAKE.as_bytes());
+    let first = raw.some();
+    let end = first.windows(4).position(|four| four == b"\r\n\r\n").expect("a head") + 4;
+    assert!(first.starts_with(b"HTTP/1.1 101 "));
+    assert!(first[end..].starts_with(&[TEXT]) && first.ends_with(b"}"), "{}", String::from_utf8_lossy(&first));
+}
+
+#[test]
+fn what_was_asked_before_the_handshake_is_answered_before_it() {
+    let server = Server::start();
+    let mut raw = Raw::dial(&server);
+    let ask = "GET /healthz HTTP/1.1\r\nHost: localhost\r\n\r\n";
+    raw.write([ask, ask, HANDSHAKE].concat().as_bytes());
+    for _ in 0..2 {
+        let reply = raw.reply();
+        assert_eq!(reply.status, 200);
+        let length = reply.header("content-length").expect("a body").parse().expect("a length");
+        raw.skip(length);
+    }
+    assert_eq!(raw.reply().status, 101);
+    assert_eq!(raw.frame().map(|(first, _)| first), Some(TEXT));
+}
+
 #[test]
 fn of_several_subprotocols_the_client_s_order_decides() {
     let server = Server::start();

@@ -67,6 +67,19 @@ impl Raw {
         Reply::parse(&head)
     }
 
+    /// What one read gives.
+    pub(crate) fn some(&mut self) -> Vec<u8> {
+        let mut bytes = vec![0; 4096];
+        let read = self.stream.read(&mut bytes).expect("an answer");
+        bytes.truncate(read);
+        bytes
+    }
+
+    /// Reads so many bytes, whatever they are.
+    pub(crate) fn skip(&mut self, count: usize) {
+        self.stream.read_exact(&mut vec![0; count]).expect("a body");
+    }
+
     /// The first byte and the payload of the next frame; `None` once the server has hung up.
     pub(crate) fn frame(&mut self) -> Option<(u8, Vec<u8>)> {
         let mut head = [0; 2];

@@ -78,7 +78,7 @@ impl Rig {
         self.peers += 1;
         let pipe = Arc::new(Pipe::with_capacity(capacity));
         let link = Arc::new(Link::new(ConnectionId(self.peers), form, Transport::Pipe(Arc::clone(&pipe))));
-        self.mailbox.post(&link, What::Open);
+        self.mailbox.post(&link, What::Open(Vec::new()));
         self.turn();
         Peer { link, pipe, received: Vec::new(), events: VecDeque::new(), closed: None, pings: 0, deflated: 0 }
     }
