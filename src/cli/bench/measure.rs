@@ -105,6 +105,12 @@ const SILENCE: Duration = Duration::from_secs(2);
 const DRAIN: Duration = Duration::from_secs(60);
 
 pub(super) async fn measure(plan: Arc<Plan>, server_pid: Option<u32>) -> io::Result<Measured> {
+    // Looking for it can take long, so it is done before any clock of the run starts.
+    let server = match server_pid {
+        Some(pid) => Process::of(pid),
+        None => Process::listening_at(plan.route.address),
+    };
+    let server = server.and_then(Watched::new);
     let mut seats = Vec::new();
     let mut wakers = Vec::new();
     for _ in 0..plan.threads {
@@ -113,10 +119,6 @@ pub(super) async fn measure(plan: Arc<Plan>, server_pid: Option<u32>) -> io::Res
         wakers.push(waker);
     }
     let shared = Arc::new(Shared::new(plan.layout.streams(), wakers));
-    let server = match server_pid {
-        Some(pid) => Process::of(pid),
-        None => Process::listening_at(plan.route.address),
-    };
     let mut threads = Vec::new();
     for (nth, seat) in seats.into_iter().enumerate() {
         let worker = Worker::new(seat, nth, &plan, &shared)?;
@@ -125,7 +127,7 @@ pub(super) async fn measure(plan: Arc<Plan>, server_pid: Option<u32>) -> io::Res
     let mut run = Run {
         now: Snapshot::default(),
         progress: Progress::new(&plan),
-        server: server.and_then(Watched::new),
+        server,
         threads,
         samples: Vec::new(),
         times: Times::default(),

@@ -63,8 +63,9 @@ pub(super) struct Worker {
     churn_at: usize,
     churned: u64,
     storms: u64,
-    /// Connections opened so far, for the rate.
+    /// Connections opened so far, and since when, for the rate.
     opened: u64,
+    opens_from: u64,
     chores_at: u64,
     shown_at: u64,
     /// Up to when slow readers have been given their share.
@@ -127,6 +128,7 @@ impl Worker {
             churned: 0,
             storms: 0,
             opened: 0,
+            opens_from: 0,
             chores_at: 0,
             shown_at: 0,
             fed_at: 0,
@@ -140,6 +142,7 @@ impl Worker {
     pub(super) fn run(mut self) -> io::Result<()> {
         let mut events = Events::with_capacity(1024);
         let spin = self.ctx.plan.spin;
+        self.opens_from = self.ctx.shared.now();
         loop {
             let turn = if spin { Some((cpu_time(), self.ctx.counts.published)) } else { None };
             self.ctx.now = self.ctx.shared.now();
@@ -242,7 +245,7 @@ impl Worker {
         while self.on_their_way < OPENING_MAX && !self.closed.is_empty() {
             if let Some(rate) = self.ctx.plan.connect_rate
                 && self.ctx.shared.phase() == Phase::Join
-                && self.opened as f64 * threads > self.ctx.now as f64 / 1e9 * rate
+                && self.opened as f64 * threads > (self.ctx.now - self.opens_from) as f64 / 1e9 * rate
             {
                 return;
             }
