@@ -163,7 +163,7 @@ impl Model {
         let is_judged = *start == Start::Live && !is_covered;
         if is_new {
             let after = figure(event, "offset");
-            let judged = |asked_ms| is_judged.then_some(Judged { since_ms: asked_ms, after, count: 0 });
+            let judged = |asked_ms| is_judged.then_some(Judged { after, next_ms: asked_ms });
             *paced = rate.map(|Rate { max, asked_ms }| Paced { max, judged: judged(asked_ms) });
         } else if let Some(Rate { max, .. }) = rate {
             assert!(paced.is_some_and(|paced| paced.max == max), "another rate than it had: {event}");

@@ -24,19 +24,19 @@ impl Model {
             None => assert_eq!(ledger.sent(number).topic, topic, "{event}"),
         }
         check_said(event, number, place.as_ref(), ledger, witness);
-        self.keep_pace(topic, offset, witness);
+        self.keep_pace(topic, offset, ledger.sent(number).at_min, witness);
     }
 
     /// What comes by a rate comes no faster.
-    fn keep_pace(&mut self, topic: &str, offset: u64, witness: &dyn Witness) {
+    fn keep_pace(&mut self, topic: &str, offset: u64, published_ms: u64, witness: &dyn Witness) {
         let Some(Followed::Name(Some(Paced { max, judged: Some(judged) }))) = self.follows.get_mut(topic) else {
             return;
         };
         if offset > judged.after {
-            judged.count += 1;
-            let time_ms = witness.clock_ms().end() - judged.since_ms;
-            let most = 1 + time_ms / 1_000_u64.div_ceil(*max);
-            assert!(judged.count <= most, "{} of {topic} in {time_ms} ms, at {max} a second", judged.count);
+            // Sent no earlier than it was published, and than so long after the one before was.
+            let (sent_ms, now_ms) = (judged.next_ms.max(published_ms), *witness.clock_ms().end());
+            assert!(now_ms >= sent_ms, "{topic}, {offset} comes {} ms early, at {max} a second", sent_ms - now_ms);
+            judged.next_ms = sent_ms + 1_000_u64.div_ceil(*max);
         }
     }
 

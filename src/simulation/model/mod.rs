@@ -156,13 +156,13 @@ struct Paced {
     judged: Option<Judged>,
 }
 
-/// How much has come by a rate.
+/// How fast it may come by a rate.
 #[derive(Clone, Copy, Debug)]
 struct Judged {
-    since_ms: u64,
     /// What is older is not held against it.
     after: u64,
-    count: u64,
+    /// When the next can have been sent, at the earliest.
+    next_ms: u64,
 }
 
 pub(crate) struct Model {
