@@ -8,6 +8,8 @@ use std::io::{self, IoSlice};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::task::{Context, Poll, Waker};
 
+use rustix::io::Errno;
+use rustix::net::{SendAncillaryBuffer, SendFlags};
 use tokio::io::{AsyncWrite, AsyncWriteExt};
 use tokio::net::TcpStream;
 
@@ -29,10 +31,7 @@ impl Transport {
     /// `WouldBlock` when nothing is; any other error means that the connection is gone.
     pub(crate) fn try_write(&self, bytes: &[IoSlice<'_>]) -> io::Result<usize> {
         match self {
-            Transport::Tcp(stream) => match bytes {
-                [one] => stream.try_write(one),
-                many => stream.try_write_vectored(many),
-            },
+            Transport::Tcp(stream) => send(stream, bytes),
             Transport::Pipe(pipe) => pipe.try_write(bytes),
         }
     }
@@ -55,6 +54,21 @@ impl Transport {
             }
             Transport::Pipe(pipe) => pipe.finish(),
         }
+    }
+}
+
+/// Writes past tokio, whose books say that the socket takes writes: nobody asks who stalls. To look there first is
+/// a cache miss for each connection and write, a third of what a delivery costs in user space.
+fn send(stream: &TcpStream, bytes: &[IoSlice<'_>]) -> io::Result<usize> {
+    const FLAGS: SendFlags = SendFlags::DONTWAIT.union(SendFlags::NOSIGNAL);
+    let sent = match bytes {
+        [one] => rustix::net::send(stream, one, FLAGS),
+        many => rustix::net::sendmsg(stream, many, &mut SendAncillaryBuffer::default(), FLAGS),
+    };
+    match sent {
+        // Now tokio has to see it too, or `poll_writable` would not wait.
+        Err(Errno::AGAIN) => stream.try_write_vectored(bytes),
+        sent => Ok(sent?),
     }
 }
 
