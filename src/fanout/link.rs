@@ -55,6 +55,11 @@ impl Link {
         }
     }
 
+    /// Brings what a write needs into the cache; the number means nothing.
+    pub(super) fn warm(&self) -> u32 {
+        self.id.0 as u32 ^ self.transport.warm()
+    }
+
     pub(crate) fn transport(&self) -> &Transport {
         &self.transport
     }

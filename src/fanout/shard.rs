@@ -31,6 +31,9 @@ use crate::ring::Seq;
 /// How many sockets a turn writes to before it gives way to the connections' reads.
 pub(super) const TURN_WRITES_MAX: usize = 256;
 
+/// How many writes are prepared together.
+const WARM_CONNECTIONS: usize = 16;
+
 /// How much of one topic goes into one run.
 const RUN_BYTES_MAX: usize = 256 * 1024;
 
@@ -74,6 +77,8 @@ pub(super) struct Shard {
     /// Connections that fell behind in too many topics.
     pub(super) too_slow: Vec<(u32, ConnectionId)>,
     scratch: Vec<u8>,
+    /// What goes to the connection that is being written to, empty otherwise.
+    joined: Vec<super::pass::Joined>,
     mail: Vec<Mail>,
     pub(super) tick: u32,
     /// Everybody has been sent away, to return within so many milliseconds.
@@ -102,6 +107,7 @@ impl Shard {
             catching_up: VecDeque::new(),
             too_slow: Vec::new(),
             scratch: Vec::new(),
+            joined: Vec::new(),
             mail: Vec::new(),
             tick: 0,
             draining: None,
@@ -470,11 +476,23 @@ impl Shard {
     // Writes.
 
     fn write(&mut self) {
-        for _ in 0..TURN_WRITES_MAX {
+        for at in 0..TURN_WRITES_MAX {
+            if at % WARM_CONNECTIONS == 0 {
+                self.warm();
+            }
             let Some(&conn) = self.pass.touched.get(self.pass.written) else { break };
             self.pass.written += 1;
             self.flush(conn);
         }
+    }
+
+    /// Looks at what the next writes need. A write ends in the kernel, past which the processor does not look
+    /// ahead: each would wait for memory anew, where these wait for all of theirs at once.
+    fn warm(&self) {
+        let next = self.pass.touched.iter().skip(self.pass.written).take(WARM_CONNECTIONS);
+        let conns = next.filter_map(|&conn| self.conns.get(conn as usize));
+        let all = conns.fold(0, |all, conn| all ^ conn.pieces.first().copied().unwrap_or(0) ^ conn.link.warm());
+        std::hint::black_box(all);
     }
 
     /// Writes the lane and the staged runs of one connection, if its socket takes writes.
@@ -489,7 +507,7 @@ impl Shard {
         }
         let pieces = std::mem::take(&mut conn.pieces);
         let (form, id) = (conn.link.form, conn.link.id);
-        let mut joined = Vec::with_capacity(pieces.len());
+        let mut joined = std::mem::take(&mut self.joined);
         // What all share first: what is this one's own is given back when it has been written.
         for &run in &pieces {
             self.pass.share(run, form, id);
@@ -514,6 +532,8 @@ impl Shard {
             Err(error) if error.kind() == io::ErrorKind::WouldBlock => 0,
             Err(_) => {
                 self.pass.give_back(shared);
+                joined.clear();
+                self.joined = joined;
                 self.fail(number);
                 return;
             }
@@ -537,6 +557,8 @@ impl Shard {
             self.stall(number, &pieces, &joined, written.saturating_sub(lane_bytes));
         }
         self.pass.give_back(shared);
+        joined.clear();
+        self.joined = joined;
     }
 
     /// The socket took `written` bytes of the staged runs and no more.

@@ -5,6 +5,7 @@
 //! of its own empties.
 
 use std::io::{self, IoSlice};
+use std::os::fd::AsRawFd;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::task::{Context, Poll, Waker};
 
@@ -33,6 +34,14 @@ impl Transport {
         match self {
             Transport::Tcp(stream) => send(stream, bytes),
             Transport::Pipe(pipe) => pipe.try_write(bytes),
+        }
+    }
+
+    /// Brings what a write needs into the cache; the number means nothing.
+    pub(super) fn warm(&self) -> u32 {
+        match self {
+            Transport::Tcp(stream) => stream.as_raw_fd().unsigned_abs(),
+            Transport::Pipe(_) => 0,
         }
     }
 
