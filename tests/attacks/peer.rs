@@ -66,7 +66,11 @@ impl Peer {
     pub(crate) fn from(address: Ipv4Addr, server: SocketAddr) -> Option<Peer> {
         let socket = Socket::new(Domain::IPV4, Type::STREAM, Some(Protocol::TCP)).expect("a socket");
         socket.bind(&SocketAddr::from((address, 0)).into()).expect("an address of this machine");
-        socket.connect(&server.into()).ok()?;
+        match socket.connect(&server.into()) {
+            // Let in and hung up on before this thread was told: it shows when it is read.
+            Err(error) if error.kind() == ErrorKind::ConnectionReset => {}
+            connected => connected.ok()?,
+        }
         let stream = TcpStream::from(socket);
         stream.set_read_timeout(Some(PATIENCE)).expect("a socket takes a time limit");
         stream.set_write_timeout(Some(PATIENCE)).expect("a socket takes a time limit");
