@@ -1,5 +1,7 @@
 //! Turns: how those who have much to do let the others go first.
 
+use std::sync::atomic::{AtomicUsize, Ordering};
+
 use tokio::sync::Semaphore;
 use tokio::task::yield_now;
 
@@ -11,12 +13,23 @@ const AT_A_TIME: usize = 4;
 /// A runtime polls tasks in the order in which they are woken: without this, whoever comes with one short command would
 /// wait until each of a hundred busy connections has had a turn.
 #[derive(Debug)]
-pub(crate) struct Turns(Semaphore);
+pub(crate) struct Turns {
+    places: Semaphore,
+    /// How many there are, taken or not.
+    all: usize,
+    waiting: AtomicUsize,
+}
 
 impl Turns {
     /// For so many cores.
     pub(crate) fn new(cores: usize) -> Self {
-        Turns(Semaphore::new(AT_A_TIME * cores.max(1)))
+        let all = AT_A_TIME * cores.max(1);
+        Turns { places: Semaphore::new(all), all, waiting: AtomicUsize::new(0) }
+    }
+
+    /// Whether so many wait that turns are to be short.
+    pub(crate) fn is_crowded(&self) -> bool {
+        self.waiting.load(Ordering::Relaxed) > self.all
     }
 
     /// Waits for the next turn. The runtime looks for what has arrived in between.
@@ -25,9 +38,27 @@ impl Turns {
     ///
     /// The place in the queue is lost.
     pub(crate) async fn next(&self) {
+        let waits = Waits::new(&self.waiting);
         // It is never closed.
-        let _place = self.0.acquire().await;
+        let _place = self.places.acquire().await;
+        drop(waits);
         yield_now().await;
+    }
+}
+
+/// Counts somebody who waits.
+struct Waits<'a>(&'a AtomicUsize);
+
+impl<'a> Waits<'a> {
+    fn new(count: &'a AtomicUsize) -> Self {
+        count.fetch_add(1, Ordering::Relaxed);
+        Waits(count)
+    }
+}
+
+impl Drop for Waits<'_> {
+    fn drop(&mut self) {
+        self.0.fetch_sub(1, Ordering::Relaxed);
     }
 }
 
@@ -48,8 +79,23 @@ mod tests {
         // Nobody goes on without having let others go first.
         assert_eq!(poll_all(), [false; 2 * AT_A_TIME]);
         assert_eq!(poll_all(), [[true; AT_A_TIME], [false; AT_A_TIME]].concat());
+        assert!(!turns.is_crowded(), "those that were left go on");
         let mut late = pin!(turns.next());
         let mut cx = Context::from_waker(Waker::noop());
         assert_eq!(late.as_mut().poll(&mut cx), Poll::Pending);
+    }
+    #[test]
+    fn it_is_crowded_while_more_wait_than_go_on() {
+        let turns = Turns::new(1);
+        let mut cx = Context::from_waker(Waker::noop());
+        let mut busy: Vec<_> = (0..2 * AT_A_TIME + 1).map(|_| Box::pin(turns.next())).collect();
+        for turn in &mut busy {
+            assert!(!turns.is_crowded());
+            let _ = turn.as_mut().poll(&mut cx);
+        }
+        assert!(turns.is_crowded());
+        // Whoever gives up does not wait.
+        busy.pop();
+        assert!(!turns.is_crowded());
     }
 }

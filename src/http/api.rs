@@ -1,10 +1,11 @@
 //! The API under `/v1/`.
 
 use std::error::Error;
+use std::pin::pin;
 use std::str::Utf8Error;
 use std::sync::atomic::Ordering;
 
-use bytes::{Buf, Bytes};
+use bytes::{BufMut, Bytes};
 use http::header::CONTENT_TYPE;
 use http::{HeaderMap, Response, StatusCode};
 use http_body_util::{BodyExt, LengthLimitError, Limited};
@@ -146,27 +147,37 @@ fn encoding(headers: &HeaderMap) -> Option<Encoding> {
     }
 }
 
-async fn collect<B>(shared: &Shared, body: B) -> Result<Bytes, StatusCode>
+async fn collect<B>(shared: &Shared, body: B) -> Result<Vec<u8>, StatusCode>
 where
     B: http_body::Body + Send,
     B::Error: Into<Box<dyn Error + Send + Sync>>,
 {
-    let body = Limited::new(body, shared.options.http_body_bytes_max);
-    match timeout(shared.options.http_body_time, body.collect()).await {
+    let whole = gather(Limited::new(body, shared.options.http_body_bytes_max));
+    match timeout(shared.options.http_body_time, whole).await {
         Err(_) => {
             shared.slow_requests.fetch_add(1, Ordering::Relaxed);
             Err(StatusCode::REQUEST_TIMEOUT)
         }
-        Ok(Ok(collected)) => {
-            let mut bytes = collected.aggregate();
-            Ok(bytes.copy_to_bytes(bytes.remaining()))
-        }
+        Ok(Ok(whole)) => Ok(whole),
         Ok(Err(error)) if error.is::<LengthLimitError>() => {
             shared.large_bodies.fetch_add(1, Ordering::Relaxed);
             Err(StatusCode::PAYLOAD_TOO_LARGE)
         }
         Ok(Err(_)) => Err(StatusCode::BAD_REQUEST),
     }
+}
+
+/// The bytes of a body, and nothing of what they came in: each piece is one of hyper's buffers, thousands of bytes
+/// even where a single one of them is this body's.
+async fn gather<B: http_body::Body>(body: B) -> Result<Vec<u8>, B::Error> {
+    let mut body = pin!(body);
+    let mut whole = Vec::new();
+    while let Some(frame) = body.frame().await {
+        if let Ok(data) = frame?.into_data() {
+            whole.put(data);
+        }
+    }
+    Ok(whole)
 }
 
 fn denied(refusal: Refusal<'_>) -> Denied {
@@ -290,4 +301,34 @@ pub(super) const NOT_UTF8: &str = "the request's target is not UTF-8";
 
 pub(super) fn bad_query(message: &str) -> Response<Body> {
     reply::error(StatusCode::BAD_REQUEST, ErrorCode::BadRequest, message)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::convert::Infallible;
+    use std::sync::Arc;
+
+    use bytes::Bytes;
+    use futures_util::stream;
+    use http_body::Frame;
+    use http_body_util::StreamBody;
+
+    struct Buffer(#[expect(dead_code, reason = "counts who has it")] Arc<()>);
+
+    impl AsRef<[u8]> for Buffer {
+        fn as_ref(&self) -> &[u8] {
+            b"a"
+        }
+    }
+
+    #[tokio::test]
+    async fn a_body_that_trickles_holds_no_buffer_that_it_came_in() {
+        let held = Arc::new(());
+        let frames = (0..1_000).map(|_| {
+            assert_eq!(Arc::strong_count(&held), 1, "what came before is kept");
+            Ok::<_, Infallible>(Frame::data(Bytes::from_owner(Buffer(Arc::clone(&held)))))
+        });
+        let whole = super::gather(StreamBody::new(stream::iter(frames))).await.expect("nothing goes wrong");
+        assert_eq!(whole, [b'a'; 1_000]);
+    }
 }

@@ -10,8 +10,9 @@ use super::pace::Pace;
 use super::rate::{Meter, Moment, Rate};
 use super::{Excess, Limit, Limits};
 
-/// Each connection that is closed for passing rates again and again bars its address for as long as so many
-/// attempts take: with each it would have the burst of a connection again, which is most of what a flood costs.
+/// Each connection that is closed for passing rates again and again, or for commands that nobody can read, bars its
+/// address for as long as so many attempts take: with each it would have the burst of a connection again, which is
+/// most of what a flood costs.
 const CLOSED_ATTEMPTS: u64 = 100;
 
 /// Credentials that do not count take as many attempts of their address: to look at them is most of what a flood of
@@ -213,12 +214,17 @@ impl Meters {
         let ends = own.refusals.take(1, now).is_err();
         if ends {
             self.limits.closed.fetch_add(1, Ordering::Relaxed);
-            // Only if the address is its own: nobody else's is to pay for it.
-            if let Some(address) = self.address.as_ref().filter(|_| self.has_seat) {
-                address.bar(CLOSED_ATTEMPTS, self.limits.options.attempts_per_address, now);
-            }
+            self.bar(now);
         }
         ends
+    }
+
+    /// The connection is closed for what it sent: its address is to stay away for a while.
+    pub(crate) fn bar(&self, now: Moment) {
+        // Only if the address is its own: nobody else's is to pay for it.
+        if let Some(address) = self.address.as_ref().filter(|_| self.has_seat) {
+            address.bar(CLOSED_ATTEMPTS, self.limits.options.attempts_per_address, now);
+        }
     }
 
     /// Credentials have been shown that do not count.

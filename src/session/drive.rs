@@ -30,6 +30,12 @@ const OUT_BYTES_MAX: usize = 16 * 1024;
 /// What a connection has carried out before it is others' turn, its shard's among them.
 const TURN_COMMANDS_MAX: u32 = 32;
 
+/// The same while many have much to do: whoever has little waits for less.
+const CROWDED_COMMANDS_MAX: u32 = 8;
+
+/// How many fragments of a message are as much work as a command.
+const COMMAND_FRAGMENTS: usize = 128;
+
 /// What each fragment of a message counts beside its bytes: an empty one makes as much work as many bytes.
 const FRAGMENT_BYTES: u64 = 64;
 
@@ -266,8 +272,10 @@ impl Session {
                 self.mailbox.add_inflated(reader.inflated() - inflated);
                 inflated = reader.inflated();
             }
-            let fragments = (reader.frames() - frames).saturating_sub(1) * FRAGMENT_BYTES;
+            let fragments = (reader.frames() - frames).saturating_sub(1);
             frames = reader.frames();
+            self.turn += u32::try_from(fragments as usize / COMMAND_FRAGMENTS).unwrap_or(TURN_COMMANDS_MAX);
+            let fragments = fragments * FRAGMENT_BYTES;
             let weight = |payload: usize| payload + usize::try_from(fragments).unwrap_or(usize::MAX);
             // Once a message: what its commands wait for on the way is not theirs to use.
             let now = self.machine.now();
@@ -503,7 +511,8 @@ impl Session {
     /// Hands replies over when there are many, and waits while too many are unread. Lets others have their turn.
     async fn give_way(&mut self) {
         self.turn += 1;
-        if self.turn >= TURN_COMMANDS_MAX {
+        let is_crowded = || self.mailbox.turns().is_crowded();
+        if self.turn >= TURN_COMMANDS_MAX || (self.turn >= CROWDED_COMMANDS_MAX && is_crowded()) {
             self.turn = 0;
             self.mailbox.turns().next().await;
         }

@@ -328,7 +328,13 @@ impl Machine {
             return Step::Answered;
         }
         self.malformed = self.malformed.saturating_add(1);
-        if self.malformed <= self.malformed_max { Step::Answered } else { Step::GiveUp }
+        if self.malformed <= self.malformed_max {
+            return Step::Answered;
+        }
+        if let Some(meters) = &self.meters {
+            meters.bar(now);
+        }
+        Step::GiveUp
     }
 
     pub(super) fn deny(

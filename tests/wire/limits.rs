@@ -132,6 +132,25 @@ fn whoever_goes_on_and_on_is_closed_with_4429() {
 }
 
 #[test]
+fn whoever_is_closed_for_malformed_commands_stays_away_for_a_while() {
+    // A hundred attempts are as long as a test may take.
+    let server = strict(&[("limits.attempts_per_address", "1/s burst 1000")]);
+    let mut raw = Raw::connect(&server);
+    (0..17).for_each(|_| raw.try_write(&frame(TEXT, b"{")));
+    let code = loop {
+        match raw.frame() {
+            Some((TEXT, _)) => {}
+            Some((CLOSE, payload)) => break u16::from_be_bytes([payload[0], payload[1]]),
+            other => panic!("a close was expected, not {other:?}"),
+        }
+    };
+    assert_eq!(code, 4400);
+    let mut next = Raw::dial(&server);
+    next.write(HANDSHAKE.as_bytes());
+    assert_eq!(next.reply().status, 429);
+}
+
+#[test]
 fn publishes_over_http_count_like_others() {
     let server = strict(&[("limits.publishes_per_address", "1/s burst 3")]);
     let mut client = Client::json(&server);
