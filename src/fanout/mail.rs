@@ -52,7 +52,8 @@ pub(crate) struct Mail {
 /// What is asked about a connection.
 #[derive(Debug)]
 pub(crate) enum What {
-    /// It is there. These bytes, already counted in the link, go out with what its session says first.
+    /// It is there. These bytes, already counted in the link, are the head of the answer to its handshake, or nothing:
+    /// they go out with what its session says first, and before anything else.
     Open(Vec<u8>),
     /// Finished frames for its control lane, already counted in the link.
     Lane(Vec<u8>),

@@ -184,7 +184,12 @@ impl Shard {
         let mut held: Vec<(u32, Seq)> = paces.map(|(slot, pace)| (*slot, pace.next)).collect();
         held.sort_unstable();
         for (slot, next) in held {
-            if !self.place(conn, slot, next) {
+            // To have a rate is not to be slow: what the ring has let go of meanwhile is said, whatever the policy.
+            let of = &self.slots[slot];
+            let held = next.max(of.topic.ring().oldest().min(of.cursor));
+            self.pass_over(conn, slot, next, held, GapReason::Slow);
+            let next = held;
+            if next < self.slots[slot].cursor && !self.place(conn, slot, next) {
                 // In too many topics already.
                 self.pass_over(conn, slot, next, self.slots[slot].cursor, GapReason::Slow);
             }

@@ -15,21 +15,20 @@ const AT_A_TIME: usize = 4;
 #[derive(Debug)]
 pub(crate) struct Turns {
     places: Semaphore,
-    /// How many there are, taken or not.
-    all: usize,
+    places_max: usize,
     waiting: AtomicUsize,
 }
 
 impl Turns {
     /// For so many cores.
     pub(crate) fn new(cores: usize) -> Self {
-        let all = AT_A_TIME * cores.max(1);
-        Turns { places: Semaphore::new(all), all, waiting: AtomicUsize::new(0) }
+        let places_max = AT_A_TIME * cores.max(1);
+        Turns { places: Semaphore::new(places_max), places_max, waiting: AtomicUsize::new(0) }
     }
 
     /// Whether so many wait that turns are to be short.
     pub(crate) fn is_crowded(&self) -> bool {
-        self.waiting.load(Ordering::Relaxed) > self.all
+        self.waiting.load(Ordering::Relaxed) > self.places_max
     }
 
     /// Waits for the next turn. The runtime looks for what has arrived in between.
@@ -84,6 +83,7 @@ mod tests {
         let mut cx = Context::from_waker(Waker::noop());
         assert_eq!(late.as_mut().poll(&mut cx), Poll::Pending);
     }
+
     #[test]
     fn it_is_crowded_while_more_wait_than_go_on() {
         let turns = Turns::new(1);

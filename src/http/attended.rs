@@ -40,6 +40,9 @@ struct State {
 
 /// A socket that says when there is something to read.
 pub(crate) trait Readable: AsFd {
+    /// Whether a session writes to it directly, and so may write the answer to an upgrade too.
+    const IS_WRITTEN_DIRECTLY: bool;
+
     fn poll_read_ready(&self, cx: &mut Context<'_>) -> Poll<io::Result<()>>;
     fn try_io<R>(&self, read: impl FnOnce() -> io::Result<R>) -> io::Result<R>;
 }
@@ -83,6 +86,10 @@ impl Attendance {
 }
 
 impl<S: Readable> Attended<S> {
+    fn keeps(&self) -> bool {
+        S::IS_WRITTEN_DIRECTLY && self.attendance.is_upgraded()
+    }
+
     fn look(&self, cx: &mut Context<'_>) {
         let State { is_wanted, has_ended, .. } = &*self.attendance.0;
         if is_wanted.load(Ordering::Relaxed) && !has_ended.load(Ordering::Relaxed) && self.poll_end(cx).is_ready() {
@@ -117,7 +124,7 @@ impl<S: AsyncRead + Unpin> AsyncRead for Attended<S> {
 
 impl<S: AsyncWrite + Readable + Unpin> AsyncWrite for Attended<S> {
     fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &[u8]) -> Poll<io::Result<usize>> {
-        if self.attendance.is_upgraded() {
+        if self.keeps() {
             self.kept.extend_from_slice(buf);
             return Poll::Ready(Ok(buf.len()));
         }
@@ -129,7 +136,7 @@ impl<S: AsyncWrite + Readable + Unpin> AsyncWrite for Attended<S> {
         cx: &mut Context<'_>,
         bufs: &[io::IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
-        if self.attendance.is_upgraded() {
+        if self.keeps() {
             let before = self.kept.len();
             bufs.iter().for_each(|buf| self.kept.extend_from_slice(buf));
             return Poll::Ready(Ok(self.kept.len() - before));
@@ -153,6 +160,8 @@ impl<S: AsyncWrite + Readable + Unpin> AsyncWrite for Attended<S> {
 }
 
 impl Readable for TcpStream {
+    const IS_WRITTEN_DIRECTLY: bool = true;
+
     fn poll_read_ready(&self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         self.poll_read_ready(cx)
     }
@@ -163,6 +172,8 @@ impl Readable for TcpStream {
 }
 
 impl Readable for UnixStream {
+    const IS_WRITTEN_DIRECTLY: bool = false;
+
     fn poll_read_ready(&self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         self.poll_read_ready(cx)
     }

@@ -27,8 +27,10 @@ const BARRED_MAX: Duration = Duration::from_secs(60);
 pub(super) struct AddressMeters {
     connections: AtomicUsize,
     attempts: Meter,
-    /// A moment before which no attempt succeeds.
+    /// A moment before which no attempt succeeds,
     barred_until: AtomicU64,
+    /// and one before which no credentials of requests are looked at.
+    distrusted_until: AtomicU64,
     /// Attempts that were refused with an answer.
     pub(super) refusals: Meter,
     sent: SentMeters,
@@ -77,6 +79,7 @@ impl AddressMeters {
             connections: AtomicUsize::new(0),
             attempts: Meter::new(attempts),
             barred_until: AtomicU64::new(0),
+            distrusted_until: AtomicU64::new(0),
             refusals: Meter::new(attempts.map(Rate::tenth)),
             sent: SentMeters::new(rates),
             pace: Pace::default(),
@@ -85,30 +88,26 @@ impl AddressMeters {
 
     /// Counts an attempt, or says when to come back.
     pub(super) fn attempt(&self, now: Moment) -> Result<(), Duration> {
-        self.admits(now)?;
+        rest(&self.barred_until, now)?;
         self.attempts.take(1, now)
     }
 
-    /// Says when to come back if the address is barred.
-    pub(super) fn admits(&self, now: Moment) -> Result<(), Duration> {
-        let barred = self.barred_until.load(Ordering::Relaxed).saturating_sub(now.0);
-        if barred > 0 { Err(Duration::from_nanos(barred)) } else { Ok(()) }
+    /// Says when to come back if too many of its credentials did not count.
+    pub(super) fn trusts(&self, now: Moment) -> Result<(), Duration> {
+        rest(&self.distrusted_until, now)
     }
 
     /// Credentials have been shown that do not count.
     pub(super) fn refuse_credentials(&self, rate: Option<Rate>, now: Moment) {
         if self.attempts.take(BAD_CREDENTIALS_ATTEMPTS, now).is_err() {
-            self.bar(BAD_CREDENTIALS_ATTEMPTS.into(), rate, now);
+            extend(&self.barred_until, BAD_CREDENTIALS_ATTEMPTS.into(), rate, now);
+            extend(&self.distrusted_until, BAD_CREDENTIALS_ATTEMPTS.into(), rate, now);
         }
     }
 
     /// Nobody of this address gets in for as long as so many attempts take.
     fn bar(&self, attempts: u64, rate: Option<Rate>, now: Moment) {
-        let Some(rate) = rate else { return };
-        let latest = now.0 + BARRED_MAX.as_nanos() as u64;
-        let longer = |until: u64| Some((until.max(now.0) + attempts * rate.interval_ns()).min(latest));
-        // It always has a next value.
-        let _ = self.barred_until.fetch_update(Ordering::Relaxed, Ordering::Relaxed, longer);
+        extend(&self.barred_until, attempts, rate, now);
     }
 
     /// Takes one of so many places, if one is free.
@@ -120,6 +119,21 @@ impl AddressMeters {
     fn get_up(&self) {
         self.connections.fetch_sub(1, Ordering::Relaxed);
     }
+}
+
+/// What is left until a moment that has not come.
+fn rest(until: &AtomicU64, now: Moment) -> Result<(), Duration> {
+    let rest = until.load(Ordering::Relaxed).saturating_sub(now.0);
+    if rest > 0 { Err(Duration::from_nanos(rest)) } else { Ok(()) }
+}
+
+/// Puts a moment off by as long as so many attempts take.
+fn extend(until: &AtomicU64, attempts: u64, rate: Option<Rate>, now: Moment) {
+    let Some(rate) = rate else { return };
+    let latest = now.0 + BARRED_MAX.as_nanos() as u64;
+    let longer = |until: u64| Some((until.max(now.0) + attempts * rate.interval_ns()).min(latest));
+    // It always has a next value.
+    let _ = until.fetch_update(Ordering::Relaxed, Ordering::Relaxed, longer);
 }
 
 impl SentMeters {

@@ -209,11 +209,11 @@ impl Limits {
         Some(Meters::of_request(Arc::clone(self), meters))
     }
 
-    /// Whether credentials are looked at that a single request shows: not while its address is barred, or a flood of
+    /// Whether credentials are looked at that a single request shows: not while too many of its address did not count, or a flood of
     /// forged ones would cost on an open connection what it may not cost on new ones.
     pub(crate) fn credentials(&self, client: &Client, now: Moment) -> Result<(), Excess> {
         let Some((meters, _)) = self.address_of(client, now) else { return Ok(()) };
-        meters.admits(now).map_err(|wait| self.excess(Limit::Attempts, wait))
+        meters.trusts(now).map_err(|wait| self.excess(Limit::Attempts, wait))
     }
 
     /// A single request has shown credentials that do not count.

@@ -34,7 +34,7 @@ const TURN_COMMANDS_MAX: u32 = 32;
 const CROWDED_COMMANDS_MAX: u32 = 8;
 
 /// How many fragments of a message are as much work as a command.
-const COMMAND_FRAGMENTS: usize = 128;
+const COMMAND_FRAGMENTS: u64 = 128;
 
 /// What each fragment of a message counts beside its bytes: an empty one makes as much work as many bytes.
 const FRAGMENT_BYTES: u64 = 64;
@@ -88,6 +88,8 @@ enum End {
     Closed(Option<CloseCode>),
     /// The peer is gone.
     Lost,
+    /// The peer has ended its side, without a close frame.
+    Left,
     /// The server ends it, for that reason.
     Close(CloseCode, &'static str),
     /// The shard has ended it.
@@ -274,9 +276,9 @@ impl Session {
             }
             let fragments = (reader.frames() - frames).saturating_sub(1);
             frames = reader.frames();
-            self.turn += u32::try_from(fragments as usize / COMMAND_FRAGMENTS).unwrap_or(TURN_COMMANDS_MAX);
-            let fragments = fragments * FRAGMENT_BYTES;
-            let weight = |payload: usize| payload + usize::try_from(fragments).unwrap_or(usize::MAX);
+            self.turn += u32::try_from(fragments / COMMAND_FRAGMENTS).unwrap_or(TURN_COMMANDS_MAX);
+            let fragment_bytes = fragments * FRAGMENT_BYTES;
+            let weight = |payload: usize| payload + usize::try_from(fragment_bytes).unwrap_or(usize::MAX);
             // Once a message: what its commands wait for on the way is not theirs to use.
             let now = self.machine.now();
             match read {
@@ -321,7 +323,8 @@ impl Session {
                     }
                     return ControlFlow::Break(End::Close(CloseCode(code.0), reason));
                 }
-                Err(ReadError::Io(_) | ReadError::Eof { .. }) => return ControlFlow::Break(End::Lost),
+                Err(ReadError::Io(_)) => return ControlFlow::Break(End::Lost),
+                Err(ReadError::Eof { .. }) => return ControlFlow::Break(End::Left),
             }
             self.hold_back(now).await?;
         }
@@ -511,10 +514,14 @@ impl Session {
     /// Hands replies over when there are many, and waits while too many are unread. Lets others have their turn.
     async fn give_way(&mut self) {
         self.turn += 1;
-        let is_crowded = || self.mailbox.turns().is_crowded();
-        if self.turn >= TURN_COMMANDS_MAX || (self.turn >= CROWDED_COMMANDS_MAX && is_crowded()) {
-            self.turn = 0;
-            self.mailbox.turns().next().await;
+        let turns = self.mailbox.turns();
+        let most = |turn: u32| {
+            if turn >= CROWDED_COMMANDS_MAX && turns.is_crowded() { CROWDED_COMMANDS_MAX } else { TURN_COMMANDS_MAX }
+        };
+        // A message in many fragments is worth several turns.
+        while let Some(rest) = self.turn.checked_sub(most(self.turn)) {
+            self.turn = rest;
+            turns.next().await;
         }
         if self.out.len() >= OUT_BYTES_MAX {
             self.hand_over();
@@ -540,6 +547,11 @@ impl Session {
         self.hand_over();
         let close = match end {
             End::Lost => return,
+            End::Left => {
+                // It may still read what it has been answered: the answer to its handshake, if it was quick.
+                let _ = timeout(FLUSH_TIME, self.link.until(|link| link.lane_bytes() == 0)).await;
+                return;
+            }
             End::Over => None,
             // RFC 6455, 5.5.1: the answer typically echoes the status code.
             End::Closed(code) => Some((code.unwrap_or(CloseCode::NORMAL), "", None)),

@@ -70,7 +70,7 @@ async fn nothing_is_lost_in_silence_when_the_server_is_killed_and_has_its_histor
 }
 
 async fn storm(name: &str, keeps: bool) {
-    let seconds = variable("FANFARE_STORM_SECONDS").unwrap_or(8);
+    let seconds = variable("FANFARE_STORM_SECONDS").unwrap_or(6);
     let seed = variable("FANFARE_STORM_SEED").unwrap_or(1);
     let folder = PathBuf::from(env!("CARGO_TARGET_TMPDIR")).join(format!("storm-{name}"));
     // Left by a run before.

@@ -50,6 +50,20 @@ fn the_answer_and_the_welcome_come_together() {
     assert!(first[end..].starts_with(&[TEXT]) && first.ends_with(b"}"), "{}", String::from_utf8_lossy(&first));
 }
 
+/// A script that sends all it has and ends its side is answered as long as it reads.
+#[test]
+fn who_ends_its_side_behind_the_handshake_is_answered_all_the_same() {
+    let server = Server::start();
+    for _ in 0..20 {
+        let mut raw = Raw::dial(&server);
+        raw.write(HANDSHAKE.as_bytes());
+        raw.finish();
+        assert_eq!(raw.reply().status, 101);
+        assert_eq!(raw.frame().map(|(first, _)| first), Some(TEXT));
+        assert_eq!(raw.frame(), None);
+    }
+}
+
 #[test]
 fn what_was_asked_before_the_handshake_is_answered_before_it() {
     let server = Server::start();

@@ -1,7 +1,7 @@
 //! Unix sockets, and listeners on which a proxy introduces each connection.
 
 use std::io::{BufRead, BufReader, Read, Write};
-use std::net::TcpStream;
+use std::net::{Shutdown, TcpStream};
 use std::os::unix::net::{UnixListener, UnixStream};
 use std::path::PathBuf;
 use std::process::{Child, ChildStdout, Stdio};
@@ -103,6 +103,13 @@ fn a_unix_socket_is_served_like_any_other_and_removed_in_the_end() {
     }
     assert_eq!(recv(&mut socket)["type"], "subscribed");
     assert_eq!(recv(&mut socket)["data"].as_str().map(str::len), Some(50_000));
+    // A script that sends all it has and ends its side is answered as long as it reads.
+    let mut script = dial(&path);
+    script.write_all(HANDSHAKE.as_bytes()).expect("the server takes bytes");
+    script.shutdown(Shutdown::Write).expect("a socket can be half closed");
+    let mut answer = Vec::new();
+    script.read_to_end(&mut answer).expect("an answer");
+    assert!(answer.starts_with(b"HTTP/1.1 101 "), "{}", String::from_utf8_lossy(&answer));
     socket.close(None).expect("a close can be sent");
     while socket.read().is_ok() {}
     server.end();

@@ -225,6 +225,34 @@ fn what_was_held_back_comes_first_also_where_the_socket_is_full() {
 }
 
 #[test]
+fn to_have_a_rate_is_not_to_be_slow() {
+    let history = History { entries: 2, ..History::default() };
+    let mut rig = Rig::with_rules(history, options(), &[("a", Overflow::Disconnect)]);
+    let mut peer = subscriber_at(&mut rig, 1);
+    for _ in 0..5 {
+        publish(&mut rig, None);
+    }
+    assert_eq!(came(&mut peer), [json!(1)]);
+    // Part of what was held back is gone from the ring by now.
+    rig.subscribe(&peer, "*");
+    rig.pass(2_000);
+    let (answers, given): (Vec<_>, Vec<_>) =
+        std::iter::from_fn(|| peer.next()).partition(|event| event["type"] == "subscribed");
+    assert_eq!(answers.len(), 1);
+    let given: Vec<_> = given.iter().map(|event| (&event["type"], &event["from"], &event["offset"])).collect();
+    let null = Value::Null;
+    assert_eq!(
+        given,
+        [
+            (&json!("gap"), &json!(2), &null),
+            (&json!("message"), &null, &json!(4)),
+            (&json!("message"), &null, &json!(5))
+        ]
+    );
+    assert_eq!(peer.closed, None);
+}
+
+#[test]
 fn its_pace_goes_on_where_it_has_caught_up_although_it_is_behind_elsewhere() {
     // Which of the two comes first is left to chance, so that both do.
     for _ in 0..16 {
