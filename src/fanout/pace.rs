@@ -188,10 +188,9 @@ impl Shard {
             let of = &self.slots[slot];
             let held = next.max(of.topic.ring().oldest().min(of.cursor));
             self.pass_over(conn, slot, next, held, GapReason::Slow);
-            let next = held;
-            if next < self.slots[slot].cursor && !self.place(conn, slot, next) {
+            if !self.place(conn, slot, held) {
                 // In too many topics already.
-                self.pass_over(conn, slot, next, self.slots[slot].cursor, GapReason::Slow);
+                self.pass_over(conn, slot, held, self.slots[slot].cursor, GapReason::Slow);
             }
         }
         self.resume(conn);

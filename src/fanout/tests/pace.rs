@@ -253,6 +253,26 @@ fn to_have_a_rate_is_not_to_be_slow() {
 }
 
 #[test]
+fn what_was_held_back_and_is_gone_is_said_once() {
+    let history = History { entries: 2, age_ms: 100, ..History::default() };
+    let mut rig = Rig::new(history, options());
+    let mut peer = subscriber_at(&mut rig, 1);
+    for _ in 0..3 {
+        publish(&mut rig, None);
+    }
+    assert_eq!(came(&mut peer), [json!(1)]);
+    rig.pass(500);
+    rig.broker.registry().sweep(rig.broker.now_ms());
+    rig.subscribe(&peer, "*");
+    peer.expect("subscribed");
+    assert_eq!(came(&mut peer), [json!([2, 3, "slow"])]);
+    rig.unsubscribe(&peer, "*");
+    peer.expect("unsubscribed");
+    rig.pass(2_000);
+    assert_eq!(came(&mut peer), NOTHING);
+}
+
+#[test]
 fn its_pace_goes_on_where_it_has_caught_up_although_it_is_behind_elsewhere() {
     // Which of the two comes first is left to chance, so that both do.
     for _ in 0..16 {
