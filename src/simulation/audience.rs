@@ -42,6 +42,8 @@ pub(crate) struct Counting {
     /// With their doubts until then.
     sure: BTreeMap<u64, u64>,
     begun: u64,
+    /// Whether the server had noticed by then who had gone.
+    was_quiet: bool,
 }
 
 /// A number that was answered.
@@ -93,13 +95,14 @@ impl Audience {
             skip,
             sure: sure.map(|(line, ear)| (*line, ear.doubts)).collect(),
             begun: self.tick,
+            was_quiet: self.is_quiet,
         }
     }
 
     /// That is how many it was for. Too many are noticed here, too few in the end.
     pub(crate) fn counted(&mut self, counting: Counting, receivers: u64) {
-        let Counting { topic, skip, sure, begun } = counting;
-        let mut possible = self.possible(&topic, begun);
+        let Counting { topic, skip, sure, begun, was_quiet } = counting;
+        let mut possible = self.possible(&topic, begun, was_quiet);
         possible.retain(|line| Some(*line) != skip);
         let is_still = |(line, doubts): (u64, u64)| {
             let ear = &self.ears[&line];
@@ -113,14 +116,14 @@ impl Audience {
 
     /// How many a topic is followed by, once nobody waits for an answer.
     pub(crate) fn exactly(&self, topic: &str) -> Option<u64> {
-        let Counting { sure, begun, .. } = self.begin(topic, None);
-        let possible = self.possible(topic, begun + 1);
+        let Counting { sure, begun, was_quiet, .. } = self.begin(topic, None);
+        let possible = self.possible(topic, begun + 1, was_quiet);
         sure.into_keys().eq(possible.iter().copied()).then_some(possible.len() as u64 + self.others)
     }
 
     /// Who may have followed a topic at some time since `begun`.
-    fn possible(&self, topic: &str, begun: u64) -> BTreeSet<u64> {
-        let is_there = |ear: &Ear| ear.gone.is_none_or(|gone| gone >= begun) && !(self.is_quiet && ear.is_over);
+    fn possible(&self, topic: &str, begun: u64, was_quiet: bool) -> BTreeSet<u64> {
+        let is_there = |ear: &Ear| ear.gone.is_none_or(|gone| gone >= begun) && !(was_quiet && ear.is_over);
         let followed = |ear: &Ear| ear.former.iter().any(|(filter, until)| *until >= begun && matches(filter, topic));
         let possible = |ear: &Ear| is_there(ear) && (any_matches(&ear.possible, topic) || followed(ear));
         self.ears.iter().filter(|(_, ear)| possible(ear)).map(|(line, _)| *line).collect()
