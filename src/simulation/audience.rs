@@ -28,8 +28,8 @@ struct Ear {
     former: BTreeMap<String, u64>,
     /// How often it became unsure of something.
     doubts: u64,
-    /// The client has ended it, or the network,
-    is_over: bool,
+    /// When the client has ended it, or the network,
+    over: Option<u64>,
     /// or the server, which said so then.
     gone: Option<u64>,
 }
@@ -78,7 +78,7 @@ impl Audience {
     pub(crate) fn end(&mut self, line: u64, is_gone: bool) {
         self.tick += 1;
         let ear = self.ears.entry(line).or_default();
-        ear.is_over = true;
+        ear.over = ear.over.or(Some(self.tick));
         ear.gone = ear.gone.or(is_gone.then_some(self.tick));
     }
 
@@ -89,7 +89,7 @@ impl Audience {
 
     /// Something is about to be published that is left out for `skip`.
     pub(crate) fn begin(&self, topic: &str, skip: Option<u64>) -> Counting {
-        let sure = self.ears.iter().filter(|(_, ear)| !ear.is_over && any_matches(&ear.sure, topic));
+        let sure = self.ears.iter().filter(|(_, ear)| ear.over.is_none() && any_matches(&ear.sure, topic));
         Counting {
             topic: topic.to_owned(),
             skip,
@@ -123,7 +123,9 @@ impl Audience {
 
     /// Who may have followed a topic at some time since `begun`.
     fn possible(&self, topic: &str, begun: u64, was_quiet: bool) -> BTreeSet<u64> {
-        let is_there = |ear: &Ear| ear.gone.is_none_or(|gone| gone >= begun) && !(was_quiet && ear.is_over);
+        let is_there = |ear: &Ear| {
+            ear.gone.is_none_or(|gone| gone >= begun) && !(was_quiet && ear.over.is_some_and(|over| over < begun))
+        };
         let followed = |ear: &Ear| ear.former.iter().any(|(filter, until)| *until >= begun && matches(filter, topic));
         let possible = |ear: &Ear| is_there(ear) && (any_matches(&ear.possible, topic) || followed(ear));
         self.ears.iter().filter(|(_, ear)| possible(ear)).map(|(line, _)| *line).collect()
