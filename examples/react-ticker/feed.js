@@ -1,5 +1,5 @@
 /**
- * Prices that wander: sixty times a second a hundred of the thousand change, each change a message of its own.
+ * Prices that wander: sixty times a second twenty of the thousand change, each change a message of its own.
  *
  *   node feed.js http://127.0.0.1:7070
  */
@@ -8,7 +8,7 @@ import { symbols } from './symbols.js';
 
 const server = process.argv[2] ?? 'http://127.0.0.1:7070';
 const TICKS_PER_SECOND = 60;
-const CHANGES_PER_TICK = 100;
+const CHANGES_PER_TICK = 20;
 
 const open = symbols.map(() => Math.exp(Math.random() * 5 + 1));
 const prices = [...open];

@@ -54,7 +54,7 @@ describe.skipIf(binary === undefined)('the ticker', () => {
     const page = await opened(server, { viewport: { width: 1100, height: 760 } });
     const shown = () => page.locator('li .price').allTextContents();
     const before = await shown();
-    // A hundred of them change sixty times a second, so before long nearly all have.
+    // Twenty of them change sixty times a second, so before long nearly all have.
     await expect
       .poll(async () => (await shown()).filter((each, at) => each !== before[at]).length)
       .toBeGreaterThan(900);
