@@ -10,7 +10,7 @@ import { binary, serve } from './support/fanfare.ts';
 
 const here = (path: string): string => new URL(path, import.meta.url).href;
 
-test.skipIf(binary === undefined).each(['socket'])(
+test.skipIf(binary === undefined).each(['socket', 'events'])(
   '%s: it takes a runtime of the standards only',
   async (way) => {
     const server = await serve();
