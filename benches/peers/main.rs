@@ -23,7 +23,7 @@ mod report;
 mod run;
 mod scenario;
 #[path = "../support/mod.rs"]
-#[allow(dead_code, reason = "it has a load generator of its own, for fanfare alone")]
+#[allow(dead_code, reason = "the benches that put a load of their own on fanfare use the rest")]
 mod support;
 
 use std::process::ExitCode;
@@ -115,7 +115,7 @@ fn compare(options: &Options) -> Result<bool> {
     }
     proc::raise_descriptors();
     let cores = if options.quick { None } else { proc::cores() };
-    let began_under = proc::load_average();
+    let began_under = load_average();
     let text = |record: &Record| {
         report::text(record, &options.peers, &options.scenarios, cores.is_some(), began_under.as_deref())
     };
@@ -149,4 +149,10 @@ fn compare(options: &Options) -> Result<bool> {
         println!("{failure}");
     }
     Ok(failures.is_empty())
+}
+
+/// How many threads have wanted a processor in the last minute, on average.
+fn load_average() -> Option<String> {
+    let averages = std::fs::read_to_string("/proc/loadavg").ok()?;
+    averages.split_ascii_whitespace().next().map(str::to_owned)
 }

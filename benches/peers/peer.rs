@@ -1,14 +1,16 @@
 //! The servers that are compared: how each is started, what is spoken to it, and what it cannot do.
 
 use std::fs;
-use std::net::{SocketAddr, TcpListener};
+use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::path::{Path, PathBuf};
-use std::process::Command;
+use std::process::{Command, Stdio};
+use std::thread;
+use std::time::{Duration, Instant};
 
 use crate::Result;
 use crate::scenario::Scenario;
 use crate::support::proc::Cores;
-use crate::support::server::{Server, fanfare, own};
+use crate::support::server::{PATIENCE, Server, fanfare, own, spawn};
 
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) enum Peer {
@@ -225,7 +227,7 @@ fn at_a_free_port(
         let _ = fs::remove_file(directory.join("mosquitto.sock"));
         let mut command = command(path.as_os_str());
         command.stderr(fs::File::create(path.with_extension("log"))?);
-        started = Server::start_at(address, command, cores);
+        started = start_at(address, command, cores);
         if started.is_ok() {
             break;
         }
@@ -256,4 +258,21 @@ fn npm(name: &str) -> String {
     let package = fs::read_to_string(path).unwrap_or_default();
     let package: serde_json::Value = serde_json::from_str(&package).unwrap_or_default();
     package["version"].as_str().unwrap_or("of unknown version").to_owned()
+}
+
+/// Starts a server that does not say where it listens, and waits until it does.
+fn start_at(address: SocketAddr, mut command: Command, cores: Option<Cores>) -> Result<Server> {
+    command.stdin(Stdio::null()).stdout(Stdio::null());
+    let mut server = Server { child: spawn(&mut command, cores)?, address };
+    let began = Instant::now();
+    while TcpStream::connect(address).is_err() {
+        if let Some(status) = server.child.try_wait()? {
+            return Err(format!("it ended at once, with {status}").into());
+        }
+        if began.elapsed() > PATIENCE {
+            return Err("it never listened".into());
+        }
+        thread::sleep(Duration::from_millis(10));
+    }
+    Ok(server)
 }

@@ -108,13 +108,6 @@ pub(crate) fn descriptors() -> usize {
     limit.map_or(usize::MAX, |limit| usize::try_from(limit).unwrap_or(usize::MAX))
 }
 
-/// How many threads have wanted a processor in the last minute, on average.
-#[allow(dead_code, reason = "not every bench says so")]
-pub(crate) fn load_average() -> Option<String> {
-    let averages = fs::read_to_string("/proc/loadavg").ok()?;
-    averages.split_ascii_whitespace().next().map(str::to_owned)
-}
-
 /// Model and kernel, in a few words.
 pub(crate) fn machine() -> String {
     let read = |path| fs::read_to_string(path).unwrap_or_default();

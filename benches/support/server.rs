@@ -1,11 +1,11 @@
 //! The servers under test, each a process of its own that ends with the value that stands for it.
 
 use std::io::{BufRead, BufReader};
-use std::net::{SocketAddr, TcpStream};
+use std::net::SocketAddr;
 use std::process::{Child, Command, Stdio};
 use std::sync::mpsc;
 use std::thread;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use rustix::process::{Signal, kill_process};
 
@@ -31,7 +31,7 @@ pub(crate) fn own(option: &str) -> Result<Command> {
 
 /// A running server. Dropping it ends its process.
 pub(crate) struct Server {
-    child: Child,
+    pub(crate) child: Child,
     pub(crate) address: SocketAddr,
 }
 
@@ -58,24 +58,6 @@ impl Server {
         }
     }
 
-    /// Starts a server that does not say where it listens, and waits until it does.
-    #[allow(dead_code, reason = "not every bench has servers of others")]
-    pub(crate) fn start_at(address: SocketAddr, mut command: Command, cores: Option<Cores>) -> Result<Server> {
-        command.stdin(Stdio::null()).stdout(Stdio::null());
-        let mut server = Server { child: spawn(&mut command, cores)?, address };
-        let began = Instant::now();
-        while TcpStream::connect(address).is_err() {
-            if let Some(status) = server.child.try_wait()? {
-                return Err(format!("it ended at once, with {status}").into());
-            }
-            if began.elapsed() > PATIENCE {
-                return Err("it never listened".into());
-            }
-            thread::sleep(Duration::from_millis(10));
-        }
-        Ok(server)
-    }
-
     pub(crate) fn pid(&self) -> u32 {
         self.child.id()
     }
@@ -88,9 +70,10 @@ impl Drop for Server {
 }
 
 /// How long a server may take to listen.
-const PATIENCE: Duration = Duration::from_secs(10);
+pub(crate) const PATIENCE: Duration = Duration::from_secs(10);
 
-fn spawn(command: &mut Command, cores: Option<Cores>) -> Result<Child> {
+/// Starts it on the server's processor.
+pub(crate) fn spawn(command: &mut Command, cores: Option<Cores>) -> Result<Child> {
     // A child is born on its parent's processor, so that it counts its threads by it.
     if let Some(cores) = cores {
         proc::pin(cores.server)?;
