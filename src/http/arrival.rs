@@ -5,14 +5,21 @@ use std::net::IpAddr;
 use http::header::CONNECTION;
 use http::{HeaderValue, Request, Response, StatusCode};
 
+use super::credentials::Shown;
 use super::reply::{self, Body};
-use super::service::Service;
+use super::service::{Service, Shared};
 use crate::gate::Denied;
 use crate::limits::{Arrival, Client, Excess, Meters, PeerAddr};
 use crate::protocol::{Encoding, ErrorCode};
 
-/// What a request counts: it makes as much work as so many commands.
-const REQUEST_COMMANDS: usize = 5;
+/// What a request counts: it makes as much work as so many commands,
+const REQUEST_COMMANDS: usize = 20;
+/// and one that goes through all there is as so many.
+const OVERVIEW_COMMANDS: usize = 100;
+
+/// Whoever shows credentials may have as many times more: backends that publish do. If they do not count, that takes
+/// attempts to connect, which are few.
+const CREDENTIALS_FACTOR: usize = 4;
 
 /// A connection that our own acceptor has taken.
 #[derive(Clone, Copy, Debug)]
@@ -101,12 +108,15 @@ impl Service {
     }
 
     /// Counts a request, and gives what its content is metered with.
-    pub(super) fn meter(&self, client: &Client) -> Result<Option<Meters>, Excess> {
-        let limits = &self.shared.limits;
+    pub(super) fn meter<B>(&self, request: &Request<B>, client: &Client) -> Result<Option<Meters>, Excess> {
+        let Shared { limits, gate, .. } = &*self.shared;
         let now = limits.now();
         let meters = limits.request(client, now);
         if let Some(meters) = &meters {
-            meters.command(REQUEST_COMMANDS, now)?;
+            let is_overview = matches!(request.uri().path(), "/metrics" | "/v1/topics" | "/v1/connections");
+            let commands = if is_overview { OVERVIEW_COMMANDS } else { REQUEST_COMMANDS };
+            let is_known = gate.asks() && Shown::in_headers(request.headers()).is_some();
+            meters.command(if is_known { commands / CREDENTIALS_FACTOR } else { commands }, now)?;
         }
         Ok(meters)
     }

@@ -229,7 +229,7 @@ impl Service {
         B::Error: Into<Box<dyn Error + Send + Sync>>,
     {
         // A handshake is an attempt to connect, which has a rate of its own.
-        let metered = if request.uri().path() == "/ws" { Ok(None) } else { self.meter(client) };
+        let metered = if request.uri().path() == "/ws" { Ok(None) } else { self.meter(&request, client) };
         if let Some(probed) = self.probe(&request) {
             // Who looks after a server must not take it for dead because somebody else at its address is too loud.
             return if metered.is_ok() { probed } else { arrival::ended(probed) };

@@ -15,9 +15,10 @@ use super::{Excess, Limit, Limits};
 /// most of what a flood costs.
 const CLOSED_ATTEMPTS: u64 = 100;
 
-/// Credentials that do not count take as many attempts of their address: to look at them is most of what a flood of
-/// them costs. Whoever has no more bars its address for as long as that.
-const BAD_CREDENTIALS_ATTEMPTS: u32 = 10;
+/// Credentials that do not count, and what ends a connection because it is no WebSocket's, take as many attempts of
+/// their address: to look at them is most of what a flood of them costs. Whoever has no more bars its address for as
+/// long as that.
+const FAULT_ATTEMPTS: u32 = 10;
 
 /// An address is barred no longer than this, and not when it has stayed away for so long that its meters were let go.
 const BARRED_MAX: Duration = Duration::from_secs(60);
@@ -97,11 +98,19 @@ impl AddressMeters {
         rest(&self.distrusted_until, now)
     }
 
+    /// Something was sent that is wrong in itself. Whether there was too much of that.
+    fn fault(&self, rate: Option<Rate>, now: Moment) -> bool {
+        let is_often = self.attempts.take(FAULT_ATTEMPTS, now).is_err();
+        if is_often {
+            extend(&self.barred_until, FAULT_ATTEMPTS.into(), rate, now);
+        }
+        is_often
+    }
+
     /// Credentials have been shown that do not count.
     pub(super) fn refuse_credentials(&self, rate: Option<Rate>, now: Moment) {
-        if self.attempts.take(BAD_CREDENTIALS_ATTEMPTS, now).is_err() {
-            extend(&self.barred_until, BAD_CREDENTIALS_ATTEMPTS.into(), rate, now);
-            extend(&self.distrusted_until, BAD_CREDENTIALS_ATTEMPTS.into(), rate, now);
+        if self.fault(rate, now) {
+            extend(&self.distrusted_until, FAULT_ATTEMPTS.into(), rate, now);
         }
     }
 
@@ -235,18 +244,28 @@ impl Meters {
 
     /// The connection is closed for what it sent: its address is to stay away for a while.
     pub(crate) fn bar(&self, now: Moment) {
-        // Only if the address is its own: nobody else's is to pay for it.
-        if let Some(address) = self.address.as_ref().filter(|_| self.has_seat) {
+        if let Some(address) = self.own_address() {
             address.bar(CLOSED_ATTEMPTS, self.limits.options.attempts_per_address, now);
+        }
+    }
+
+    /// The connection is closed for what is no WebSocket's, or too large for one.
+    pub(crate) fn fault(&self, now: Moment) {
+        if let Some(address) = self.own_address() {
+            address.fault(self.limits.options.attempts_per_address, now);
         }
     }
 
     /// Credentials have been shown that do not count.
     pub(crate) fn refuse_credentials(&self, now: Moment) {
-        // Only if the address is its own: nobody else's is to pay for it.
-        if let Some(address) = self.address.as_ref().filter(|_| self.has_seat) {
+        if let Some(address) = self.own_address() {
             address.refuse_credentials(self.limits.options.attempts_per_address, now);
         }
+    }
+
+    /// The address, if it has meters to itself: nobody else's is to pay for what this one does.
+    fn own_address(&self) -> Option<&AddressMeters> {
+        self.address.as_deref().filter(|_| self.has_seat)
     }
 
     /// For how long nothing more is to be read, after a message: not at all unless some of it was refused.
@@ -265,7 +284,7 @@ impl Meters {
 
 impl Drop for Meters {
     fn drop(&mut self) {
-        if let Some(address) = self.address.as_ref().filter(|_| self.has_seat) {
+        if let Some(address) = self.own_address() {
             address.get_up();
         }
     }

@@ -321,6 +321,7 @@ impl Session {
                     if CloseCode(code.0) == CloseCode::MESSAGE_TOO_BIG {
                         self.mailbox.count_large();
                     }
+                    self.machine.fault(now);
                     return ControlFlow::Break(End::Close(CloseCode(code.0), reason));
                 }
                 Err(ReadError::Io(_)) => return ControlFlow::Break(End::Lost),

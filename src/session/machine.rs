@@ -207,6 +207,13 @@ impl Machine {
         }
     }
 
+    /// Takes note of what ends a connection because it is no WebSocket's.
+    pub(super) fn fault(&self, now: Moment) {
+        if let Some(meters) = &self.meters {
+            meters.fault(now);
+        }
+    }
+
     /// For how long nothing more is to be read after the message that came at `now`.
     pub(super) fn pause(&self, now: Moment) -> Duration {
         self.meters.as_ref().map_or(Duration::ZERO, |meters| meters.pause(now))

@@ -109,6 +109,20 @@ fn tokens_that_do_not_count_are_refused_before_the_upgrade() {
     assert_eq!(metric(&server, "fanfare_refused_credentials_total"), 2 * bad_tokens().len() as u64);
 }
 
+#[test]
+fn requests_with_credentials_count_a_quarter() {
+    let server = server(&[("limits.exempt", ""), ("limits.commands_per_address", "1/s burst 100")]);
+    let bearer = format!("Bearer {}", token());
+    let answered = |header| {
+        let ask = || request(&server, "GET", "/v1/topics/room.1/history", &[header], b"").status;
+        (0..100).map(|_| ask()).take_while(|&status| status != 429).count()
+    };
+    let known = answered(("Authorization", &bearer));
+    assert!((20..=30).contains(&known), "{known}");
+    // What has come in since is too little for a request of a stranger's.
+    assert_eq!(answered(("Accept", "*/*")), 0);
+}
+
 /// Each takes ten attempts, so a few of them in a row are judged; then they cost nothing more.
 #[test]
 fn bad_credentials_in_requests_are_not_looked_at_once_there_were_too_many() {

@@ -170,9 +170,10 @@ fn publishes_over_http_count_like_others() {
 
 #[test]
 fn calls_of_the_api_count_as_commands() {
-    let server = strict(&[("limits.commands_per_address", "1/s burst 10")]);
-    // Each counts as five, whatever is asked for.
-    assert_eq!((get(&server, "/v1/topics").status, get(&server, "/nothing").status), (200, 404));
+    let server = strict(&[("limits.commands_per_address", "1/s burst 140")]);
+    // Twenty each, and a hundred where all there is has to be gone through.
+    let statuses = ["/nothing", "/v1/topics", "/"].map(|path| get(&server, path).status);
+    assert_eq!(statuses, [404, 200, 200]);
     for path in ["/v1/topics", "/nothing", "/", "/metrics"] {
         let refused = get(&server, path);
         refused.expect_error(429, "rate_limited");
@@ -181,6 +182,18 @@ fn calls_of_the_api_count_as_commands() {
     // Whoever looks after the server is answered, and has to connect again.
     let probed = get(&server, "/healthz");
     assert_eq!((probed.status, probed.header("connection")), (200, Some("close")));
+}
+
+#[test]
+fn what_is_no_websockets_takes_ten_attempts() {
+    let server = strict(&[("limits.attempts_per_address", "1/s burst 25")]);
+    let too_long = [&[PING, 0x80 | 126][..], &126_u16.to_be_bytes(), &[0; 4 + 126]].concat();
+    for _ in 0..3 {
+        let mut raw = Raw::connect(&server);
+        raw.write(&too_long);
+        raw.expect_close(1002);
+    }
+    expect_too_many(&server, "", 10);
 }
 
 #[test]
