@@ -16,11 +16,12 @@ use super::resume::{Resumable, Resumables, Taken};
 use super::stream::Stream;
 use crate::broker::{ConnectionId, Form};
 use crate::fanout::headcount::Counted;
+use crate::fanout::turns::Turns;
 use crate::fanout::{Asker, Goodbye, HandOver, Keepsake, Lease, Link, Mailbox, Terms, Transport, What};
 use crate::gate::{Denied, Gate, Pass};
 use crate::limits::{Meters, Moment};
 use crate::protocol::{
-    CloseCode, Encoding, ErrorCode, Event, Filter, Refusal as Refused, Request, decode_json, decode_msgpack,
+    CloseCode, Command, Encoding, ErrorCode, Event, Filter, Refusal as Refused, Request, decode_json, decode_msgpack,
 };
 use crate::ws::{self, Incoming, Opcode, ReadError, ReadLimits, Reader};
 
@@ -37,7 +38,7 @@ const CROWDED_COMMANDS_MAX: u32 = 8;
 const COMMAND_FRAGMENTS: u64 = 128;
 
 /// What each fragment of a message counts beside its bytes: an empty one makes as much work as many bytes.
-const FRAGMENT_BYTES: u64 = 64;
+const FRAGMENT_BYTES: u64 = 128;
 
 /// Joins and leaves that are on their way to the shard at once: their answers count as unread only once
 /// they are there.
@@ -286,7 +287,7 @@ impl Session {
                     self.machine.hear(weight(text.as_str().len()), now);
                     let limits = self.options.decode_limits();
                     for request in decode_json(text.as_str(), &limits) {
-                        self.count_large(&request);
+                        self.prepare(&request).await;
                         let step = self.machine.decide(request, now, Encoding::Json, || text.to_bytes(), &mut self.out);
                         self.carry_out(step).await?;
                     }
@@ -295,7 +296,7 @@ impl Session {
                     self.machine.hear(weight(bytes.len()), now);
                     let limits = self.options.decode_limits();
                     for request in decode_msgpack(&bytes, &limits) {
-                        self.count_large(&request);
+                        self.prepare(&request).await;
                         let step =
                             self.machine.decide(request, now, Encoding::MsgPack, || bytes.clone(), &mut self.out);
                         self.carry_out(step).await?;
@@ -331,13 +332,16 @@ impl Session {
         }
     }
 
-    fn count_large(&self, request: &Result<Request<'_>, Refused<'_>>) {
-        if request.as_ref().is_err_and(|refusal| refusal.code == ErrorCode::TooLarge) {
-            self.mailbox.count_large();
+    /// What comes before a command is carried out: one that takes long waits for its turn.
+    async fn prepare(&self, request: &Result<Request<'_>, Refused<'_>>) {
+        match request {
+            Ok(Request { command: Command::History(_), .. }) => self.mailbox.turns().next().await,
+            Err(refusal) if refusal.code == ErrorCode::TooLarge => self.mailbox.count_large(),
+            _ => {}
         }
     }
 
-    /// Whoever was refused something is not read from for a while.
+    /// Whoever was refused something is not read from for a while, and comes after the others then.
     async fn hold_back(&mut self, now: Moment) -> ControlFlow<End> {
         let pause = self.machine.pause(now);
         if pause.is_zero() {
@@ -346,6 +350,8 @@ impl Session {
         if self.unless_over(sleep(pause)).await.is_none() {
             return ControlFlow::Break(End::Over);
         }
+        // A crowd of them is told to wait as long as one another.
+        self.mailbox.turns().next().await;
         // A peer that was not read from cannot have been silent.
         self.link.hear(self.mailbox.tick());
         ControlFlow::Continue(())
@@ -545,6 +551,10 @@ impl Session {
 
     /// The closing handshake, as far as the peer goes along.
     async fn end(&mut self, end: End, stream: &mut Stream) {
+        if let End::Close(..) = end {
+            // A crowd that did the same wrong does it at the same time.
+            self.mailbox.turns().next().await;
+        }
         self.hand_over();
         let close = match end {
             End::Lost => return,
@@ -567,20 +577,21 @@ impl Session {
         }
         // What the peer still sends is read and dropped: a socket that is closed with unread bytes is
         // reset, and the close frame lost with it.
-        let is_flood = matches!(close, Some((CloseCode::RATE_LIMITED, ..)));
+        let is_flood = matches!(close, Some((CloseCode::RATE_LIMITED | CloseCode::MALFORMED, ..)));
         let bytes_max = if is_flood { FLOOD_LINGER_BYTES_MAX } else { usize::MAX };
-        let _ = timeout(LINGER_TIME, drop_all(stream, bytes_max)).await;
+        let _ = timeout(LINGER_TIME, drop_all(stream, bytes_max, self.mailbox.turns())).await;
     }
 }
 
 /// Reads until the peer closes its side, or has sent more than that.
-async fn drop_all(stream: &mut Stream, bytes_max: usize) {
+async fn drop_all(stream: &mut Stream, bytes_max: usize, turns: &Turns) {
     let mut unread = [0; 4096];
     let mut dropped = 0;
     while dropped <= bytes_max
         && let Ok(count @ 1..) = stream.read(&mut unread).await
     {
         dropped += count;
+        turns.next().await;
     }
 }
 

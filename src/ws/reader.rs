@@ -13,6 +13,7 @@ use std::task::Poll;
 use bytes::Bytes;
 use fastwebsockets::{OpCode, Role, WebSocketError, WebSocketRead, after_handshake_split};
 use tokio::io::AsyncRead;
+use tokio::task::yield_now;
 
 use super::gate::{Deflated, Gate};
 use super::header::{MESSAGE_TOO_BIG, Violation};
@@ -30,6 +31,9 @@ pub struct ReadLimits {
     /// the work that empty fragments make.
     pub fragments_max: usize,
 }
+
+/// After so many frames inside a message others have their turn: empty ones come from the buffer, without ever waiting.
+const TURN_FRAMES: u64 = 64;
 
 /// Reads the messages of a client.
 ///
@@ -249,6 +253,9 @@ impl<R: AsyncRead + Unpin> Reader<R> {
                 Err(error) => return self.explain(error),
             };
             self.count += 1;
+            if self.count.is_multiple_of(TURN_FRAMES) && self.message.is_some() {
+                yield_now().await;
+            }
             let payload = &*frame.payload;
             match (frame.opcode, frame.fin) {
                 (OpCode::Text, true) => {

@@ -13,6 +13,9 @@ use socket2::{Domain, Protocol, Socket, Type};
 use crate::peer::{Answer, CLOSE, whole_frame};
 use crate::table::Doors;
 
+/// What is written at once: the kernel of the attackers' processor serves nobody else meanwhile.
+const WRITE_BYTES_MAX: usize = 16 * 1024;
+
 /// What each of them does.
 #[derive(Clone, Debug)]
 pub(crate) struct Flood {
@@ -107,7 +110,7 @@ impl Attacker {
             _ if flood.round.is_empty() => return false,
             _ => (&flood.round[self.at..], false),
         };
-        match self.stream.write(rest) {
+        match self.stream.write(&rest[..rest.len().min(WRITE_BYTES_MAX)]) {
             Ok(count) => {
                 if is_opening {
                     self.opened += count;

@@ -16,7 +16,7 @@ use serde_json::Value;
 
 use crate::PATIENCE;
 use crate::frames::frame;
-use crate::measure::pin;
+use crate::measure::{go_first, pin};
 use crate::peer::{self, PONG, TEXT, handshake};
 
 const TOPIC: &str = "honest.news";
@@ -41,14 +41,17 @@ pub(crate) struct Seen {
 }
 
 impl Crowd {
-    /// So many subscribers. They share a processor with the server if they are told one.
+    /// So many subscribers. If they are told a processor they go first there: in the world they have their own.
     pub(crate) fn gather(server: SocketAddr, size: usize, token: Option<String>, processor: Option<usize>) -> Crowd {
         let (ends, times) = (Arc::new(AtomicBool::new(false)), Arc::default());
         let (told, tells) = mpsc::channel();
         let thread = thread::spawn({
             let (ends, times) = (Arc::clone(&ends), Arc::clone(&times));
             move || {
-                processor.into_iter().for_each(pin);
+                if let Some(processor) = processor {
+                    pin(processor);
+                    go_first();
+                }
                 let mut clients = Clients::connect(server, size, token.as_deref(), times);
                 told.send(()).expect("somebody waits for the crowd");
                 clients.serve(&ends)

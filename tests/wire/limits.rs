@@ -213,9 +213,10 @@ fn control_frames_and_fragments_count() {
     }
     let server = strict(&[("limits.bytes_per_connection", "1/s burst 2000")]);
     let mut client = Client::json(&server);
-    // No more bytes than another message, in fifty pieces.
+    // A message of no more bytes than that, after fifty pieces of nothing.
+    let message = format!("{:200}", r#"{"type":"ping"}"#);
     let mut parts = vec![&b""[..]; 50];
-    parts.push(br#"{"type":"ping"}"#);
+    parts.push(message.as_bytes());
     client.fragments(&parts);
     client.expect_error("rate_limited");
 }
