@@ -34,7 +34,7 @@ const SHARE_MAX: f64 = 1.0 / 3.0;
 const FACTOR_MAX: f64 = 3.0;
 
 /// How often a flood is measured: the round counts whose factor is in the middle.
-const ROUNDS: usize = 5;
+const ROUNDS: usize = 3;
 
 /// What one attack has cost.
 struct Costs {
