@@ -22,6 +22,7 @@ const GROUPS = [
     name: 'Over a limit',
     causes: [
       ['limited_attempts', 'Attempts to connect'],
+      ['limited_credentials', 'Credentials not looked at'],
       ['limited_connections', 'Connections of an address'],
       ['limited_commands', 'Commands'],
       ['limited_publishes', 'Publishes of a client'],

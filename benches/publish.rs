@@ -13,6 +13,13 @@ fn payload() -> Data {
     Data::from_serialize(&json!({"text": "x".repeat(115)})).expect("it is JSON")
 }
 
+/// 128 bytes that are a string, of which nothing has to be known.
+fn raw() -> Data {
+    let data = Data::json(format!("{:?}", "x".repeat(126))).expect("it is JSON");
+    assert_eq!(data.bytes().len(), 128);
+    data
+}
+
 /// A topic nobody follows: the bound is a microsecond.
 fn unfollowed(criterion: &mut Criterion) {
     let broker = Broker::new();
@@ -35,6 +42,37 @@ fn unfollowed(criterion: &mut Criterion) {
         });
     });
     assert!(by_name > 0);
+}
+
+/// Four publishers to one topic that nobody follows, each with a thread of its own: the bound is 200 ns a publish, all
+/// of them together, on as many processors as there are.
+fn contended(criterion: &mut Criterion) {
+    const PUBLISHERS: u64 = 4;
+    let broker = Broker::new();
+    let publisher = broker.publisher("bench").expect("a name");
+    let data = raw();
+    criterion.bench_function("publish/four publishers", |bencher| {
+        bencher.iter_custom(|times| {
+            let each = times.div_ceil(PUBLISHERS);
+            let before = publisher.try_publish(data.clone()).expect("nobody holds it back").offset;
+            let begun = Instant::now();
+            std::thread::scope(|scope| {
+                for _ in 0..PUBLISHERS {
+                    let (publisher, data) = (publisher.clone(), &data);
+                    scope.spawn(move || {
+                        for _ in 0..each {
+                            publisher.try_publish(black_box(data.clone())).expect("nobody holds it back");
+                        }
+                    });
+                }
+            });
+            let spent = begun.elapsed();
+            let after = publisher.try_publish(data.clone()).expect("nobody holds it back").offset;
+            assert_eq!(after - before, PUBLISHERS * each + 1);
+            // What more was published than asked for is not of this time.
+            spent.mul_f64(times as f64 / (PUBLISHERS * each) as f64)
+        });
+    });
 }
 
 /// Connections that subscribe to the topic: publishing marks it dirty once, whatever their number. Only
@@ -155,5 +193,5 @@ async fn subscribers(service: &Service, filters: &[Vec<String>]) -> Vec<DuplexSt
     peers
 }
 
-criterion_group!(benches, unfollowed, followed, many_topics);
+criterion_group!(benches, unfollowed, contended, followed, many_topics);
 criterion_main!(benches);

@@ -25,8 +25,13 @@ use crate::ring::{PushError, Seq};
 #[cfg(feature = "store")]
 pub(crate) use durable::Remembered;
 
-/// How many topics one `sweep` looks at, at most, unless memory is short.
-const SWEEP_TOPICS_MAX: usize = 4096;
+/// How many topics one `sweep` looks at, at most: the shard's connections wait meanwhile.
+const SWEEP_TOPICS_MAX: usize = 512;
+
+/// How long it takes until the next one,
+const SWEEP_EVERY_MS: u64 = 1_000;
+/// and how many there are in that time when one does not look at all topics.
+const SWEEPS_MAX: u64 = 8;
 
 /// Of how many topics the one that was published to least recently gives way when memory is short.
 const RELIEF_SAMPLE: usize = 16;
@@ -329,14 +334,18 @@ impl Registry {
         }
     }
 
-    /// Sweeps unless somebody has done so within the last second.
-    pub(crate) fn sweep_if_due(&self, now_ms: u64) {
-        const SWEEP_EVERY_MS: u64 = 1_000;
+    /// Sweeps, if that is due: about once a second, and more often where there are many topics. True if it has, and
+    /// may be due again: those that nobody came to do in time are made up for, as far as a second goes.
+    pub(crate) fn sweep_if_due(&self, now_ms: u64) -> bool {
+        let every_ms = if self.topics() > SWEEP_TOPICS_MAX { SWEEP_EVERY_MS / SWEEPS_MAX } else { SWEEP_EVERY_MS };
         let last = self.swept_ms.load(Ordering::Relaxed);
-        let due = now_ms.saturating_sub(last) >= SWEEP_EVERY_MS;
-        if due && self.swept_ms.compare_exchange(last, now_ms, Ordering::Relaxed, Ordering::Relaxed).is_ok() {
+        let next = (last + every_ms).max((now_ms + every_ms).saturating_sub(SWEEP_EVERY_MS));
+        let due = now_ms.saturating_sub(last) >= every_ms;
+        if due && self.swept_ms.compare_exchange(last, next, Ordering::Relaxed, Ordering::Relaxed).is_ok() {
             self.sweep(now_ms);
+            return true;
         }
+        false
     }
 
     /// Evicts what has aged and removes topics that nobody needs any more. Looks at a bounded number of

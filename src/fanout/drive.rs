@@ -131,16 +131,18 @@ async fn drive(mut served: Served, alive: Weak<()>) {
     // Set to what is due next, if anything is.
     let mut alarm = pin!(tokio::time::sleep(Duration::ZERO));
     let mut alarm_ms = None;
+    let mut sweeps = false;
     loop {
         let turn = shard.turn();
         // Also while there is always more to do: pings and evictions must not wait for a quiet moment.
         let tick = (started.elapsed().as_millis() as u64 / tick_ms) as u32;
         if tick != shard.tick {
             shard.tick(tick);
-            // Every shard asks; the broker sees to it that one of them does it, about once a second.
-            shard.broker.registry().sweep_if_due(shard.broker.now_ms());
+            sweeps = true;
         }
-        if turn == Turn::Again {
+        // Every shard asks; the broker sees to it that one of them does it.
+        sweeps = sweeps && shard.broker.registry().sweep_if_due(shard.broker.now_ms());
+        if turn == Turn::Again || sweeps {
             // The connections' reads have their turn.
             tokio::task::yield_now().await;
             continue;

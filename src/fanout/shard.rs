@@ -4,6 +4,7 @@
 //! the bell has rung or the last turn left work, and [`Shard::tick`] as time goes by.
 
 use std::collections::{BTreeSet, VecDeque};
+use std::hint::black_box;
 use std::io::{self, IoSlice};
 use std::ops::ControlFlow;
 use std::sync::Arc;
@@ -21,7 +22,7 @@ use super::link::Link;
 use super::mail::{Goodbye, Mail, Mailbox, What};
 use super::options::ShardOptions;
 use super::pace::Queue;
-use super::pass::Pass;
+use super::pass::{Joined, Pass};
 use super::slots::TopicSlots;
 use super::stalled::{Partial, Rest, Stalled};
 use crate::broker::{Broker, ConnectionId, Follower};
@@ -78,7 +79,7 @@ pub(super) struct Shard {
     pub(super) too_slow: Vec<(u32, ConnectionId)>,
     scratch: Vec<u8>,
     /// What goes to the connection that is being written to, empty otherwise.
-    joined: Vec<super::pass::Joined>,
+    joined: Vec<Joined>,
     mail: Vec<Mail>,
     pub(super) tick: u32,
     /// Everybody has been sent away, to return within so many milliseconds.
@@ -490,9 +491,10 @@ impl Shard {
     /// ahead: each would wait for memory anew, where these wait for all of theirs at once.
     fn warm(&self) {
         let next = self.pass.touched.iter().skip(self.pass.written).take(WARM_CONNECTIONS);
-        let conns = next.filter_map(|&conn| self.conns.get(conn as usize));
-        let all = conns.fold(0, |all, conn| all ^ conn.pieces.first().copied().unwrap_or(0) ^ conn.link.warm());
-        std::hint::black_box(all);
+        for conn in next.filter_map(|&conn| self.conns.get(conn as usize)) {
+            black_box(conn.pieces.first().copied());
+            conn.link.warm();
+        }
     }
 
     /// Writes the lane and the staged runs of one connection, if its socket takes writes.
@@ -516,7 +518,7 @@ impl Shard {
         joined.extend(pieces.iter().map(|&run| self.pass.joined(run, form, id)));
 
         let lane_bytes = conn.lane.len();
-        let total = lane_bytes + joined.iter().map(super::pass::Joined::len).sum::<usize>();
+        let total = lane_bytes + joined.iter().map(Joined::len).sum::<usize>();
         let written = if total == 0 {
             Ok(0)
         } else if let (0, [one]) = (lane_bytes, &joined[..]) {
@@ -562,7 +564,7 @@ impl Shard {
     }
 
     /// The socket took `written` bytes of the staged runs and no more.
-    fn stall(&mut self, number: u32, pieces: &[u32], joined: &[super::pass::Joined], mut written: usize) {
+    fn stall(&mut self, number: u32, pieces: &[u32], joined: &[Joined], mut written: usize) {
         let conn = &mut self.conns[number as usize];
         let mut stalled = Box::<Stalled>::default();
         let mut partial = None;

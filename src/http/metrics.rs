@@ -67,8 +67,13 @@ impl Collector for Snapshot {
         write("refused", "Connections refused, the server being full or draining", &counter(figures.refused))?;
         write(
             "limited_attempts",
-            "Connections and credentials refused, too many having come from an address",
+            "Connections refused, too many having come from an address",
             &counter(figures.limited_attempts),
+        )?;
+        write(
+            "limited_credentials",
+            "Requests refused with their credentials unseen, too many of their address not having counted",
+            &counter(figures.limited_credentials),
         )?;
         write(
             "limited_connections",

@@ -159,7 +159,7 @@ impl SentMeters {
             Limit::Commands => self.commands.take(count, now),
             Limit::Publishes => self.publishes.take(count, now),
             Limit::Bytes => self.bytes.take(count, now),
-            Limit::Attempts | Limit::Connections | Limit::Topic => Ok(()),
+            Limit::Attempts | Limit::Credentials | Limit::Connections | Limit::Topic => Ok(()),
         }
     }
 }

@@ -63,6 +63,8 @@ pub(crate) struct Limits {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Limit {
     Attempts,
+    /// Credentials that do not count.
+    Credentials,
     Connections,
     Commands,
     Publishes,
@@ -94,6 +96,7 @@ pub(crate) struct Excess {
 #[derive(Clone, Copy, Debug, Default)]
 pub(crate) struct LimitFigures {
     pub(crate) attempts: u64,
+    pub(crate) credentials: u64,
     pub(crate) connections: u64,
     pub(crate) commands: u64,
     pub(crate) publishes: u64,
@@ -209,11 +212,11 @@ impl Limits {
         Some(Meters::of_request(Arc::clone(self), meters))
     }
 
-    /// Whether credentials are looked at that a single request shows: not while too many of its address did not count, or a flood of
-    /// forged ones would cost on an open connection what it may not cost on new ones.
+    /// Whether credentials are looked at that a single request shows: not while too many of its address did not count,
+    /// or a flood of forged ones would cost on an open connection what it may not cost on new ones.
     pub(crate) fn credentials(&self, client: &Client, now: Moment) -> Result<(), Excess> {
         let Some((meters, _)) = self.address_of(client, now) else { return Ok(()) };
-        meters.trusts(now).map_err(|wait| self.excess(Limit::Attempts, wait))
+        meters.trusts(now).map_err(|wait| self.excess(Limit::Credentials, wait))
     }
 
     /// A single request has shown credentials that do not count.
@@ -228,6 +231,7 @@ impl Limits {
         let count = |limit: Limit| self.excesses[limit as usize].load(Ordering::Relaxed);
         LimitFigures {
             attempts: count(Limit::Attempts),
+            credentials: count(Limit::Credentials),
             connections: count(Limit::Connections),
             commands: count(Limit::Commands),
             publishes: count(Limit::Publishes),
@@ -267,6 +271,7 @@ impl Limit {
     pub(crate) fn message(self) -> &'static str {
         match self {
             Limit::Attempts => "too many connections in a short time from that address",
+            Limit::Credentials => "too many credentials that do not count from that address",
             Limit::Connections => "as many connections as one address may have",
             Limit::Commands => "command rate exceeded",
             Limit::Publishes => "publish rate exceeded",

@@ -304,10 +304,10 @@ fn credentials_of_requests_are_not_looked_at_while_their_address_is_barred() {
         assert_eq!(limits.credentials(&one, BEGIN), Ok(()));
         limits.refuse_credentials(&one, BEGIN);
     }
-    let refused = Excess { limit: Limit::Attempts, retry_after_ms: 1_000 };
-    assert_eq!(limits.credentials(&one, BEGIN), Err(refused));
-    assert_eq!(limits.arrive(address("192.0.2.1"), BEGIN), Arrival::Refused(refused));
-    assert_eq!(limits.figures().attempts, 2);
+    let refused = |limit| Excess { limit, retry_after_ms: 1_000 };
+    assert_eq!(limits.credentials(&one, BEGIN), Err(refused(Limit::Credentials)));
+    assert_eq!(limits.arrive(address("192.0.2.1"), BEGIN), Arrival::Refused(refused(Limit::Attempts)));
+    assert_eq!((limits.figures().attempts, limits.figures().credentials), (1, 1));
     assert_eq!(limits.credentials(&client(&limits, "192.0.2.2"), BEGIN), Ok(()));
     assert_eq!(limits.credentials(&one, after(1_000)), Ok(()));
 }

@@ -28,7 +28,7 @@ impl<T: Entry> Cursor<T> {
     ///
     /// [`Lagged`] when the entry has left the ring. The cursor then stands at the oldest entry still
     /// held, and the error counts what was missed.
-    #[expect(clippy::should_implement_trait, reason = "none for now is not the end, as it would be for an iterator")]
+    #[expect(clippy::should_implement_trait, reason = "none yet is not the end, as it would be for an iterator")]
     pub fn next(&mut self) -> Result<Option<Arc<T>>, Lagged> {
         let mut taken = None;
         let read = self.ring.read(self.at, |_, entry| {

@@ -255,7 +255,7 @@ impl Session {
         .await
     }
 
-    /// Reads and carries out commands until there are no more for now.
+    /// Reads and carries out commands until no more have come.
     async fn burst(&mut self, stream: &mut Stream) -> ControlFlow<End> {
         let limits =
             ReadLimits { message_bytes_max: self.options.message_bytes_max, fragments_max: self.options.fragments_max };

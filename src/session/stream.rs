@@ -6,8 +6,9 @@ use std::sync::Arc;
 use std::task::{Context, Poll, ready};
 
 use bytes::{Buf, Bytes};
+use rustix::net::RecvFlags;
 use socket2::SockRef;
-use tokio::io::{AsyncRead, AsyncWrite, ReadBuf, ReadHalf};
+use tokio::io::{AsyncRead, AsyncWrite, Interest, ReadBuf, ReadHalf};
 use tokio::net::TcpStream;
 use tokio::task::AbortHandle;
 
@@ -85,6 +86,19 @@ impl Stream {
     }
 }
 
+/// Reads what is there. If that is less than there was room for it is all (epoll(7), "How do I know that…"), which
+/// tokio is told as well: it would find out by another call.
+fn receive(stream: &TcpStream, buffer: &mut [u8]) -> io::Result<usize> {
+    let mut received = None;
+    let all = buffer.len();
+    let read = stream.try_io(Interest::READABLE, || {
+        let (count, _) = rustix::net::recv(stream, &mut *buffer, RecvFlags::DONTWAIT)?;
+        received = Some(count);
+        if (1..all).contains(&count) { Err(io::ErrorKind::WouldBlock.into()) } else { Ok(count) }
+    });
+    received.map_or(read, Ok)
+}
+
 /// The same bytes, and none of the buffer they came in: hyper's, 8 KiB even when they are none.
 fn own(ahead: &[u8]) -> Bytes {
     if ahead.is_empty() { Bytes::new() } else { Bytes::copy_from_slice(ahead) }
@@ -105,7 +119,7 @@ impl AsyncRead for Stream {
             Source::Other { read, .. } => Pin::new(read).poll_read(cx, buf),
             Source::Tcp(stream) => loop {
                 ready!(stream.poll_read_ready(cx))?;
-                match stream.try_read(buf.initialize_unfilled()) {
+                match receive(stream, buf.initialize_unfilled()) {
                     Ok(count) => {
                         buf.advance(count);
                         return Poll::Ready(Ok(()));

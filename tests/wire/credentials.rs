@@ -160,7 +160,7 @@ fn bad_credentials_in_requests_are_not_looked_at_once_there_were_too_many() {
         // Who shows nothing is answered as before.
         ask("/v1/topics", from, ("Accept", "*/*")).expect_error(401, "unauthorized");
     }
-    assert!(metric(&server, "fanfare_limited_attempts_total") >= 4);
+    assert!(metric(&server, "fanfare_limited_credentials_total") >= 4);
     // Nobody else is hurt.
     let good = bearer(&token());
     assert_eq!(ask("/v1/topics/room.1/history", "192.0.2.5", ("Authorization", &good)).status, 200);

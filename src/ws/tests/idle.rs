@@ -14,7 +14,7 @@ fn poll_once<T>(future: impl Future<Output = T>) -> Poll<T> {
     pin!(future).poll(&mut Context::from_waker(Waker::noop()))
 }
 
-/// After `stream`, which nothing follows for now, and `events`, the reader is idle or waits.
+/// After `stream`, which nothing has followed yet, and `events`, the reader is idle or waits.
 async fn check(stream: &[u8], events: &[Incoming], idles: bool) {
     let (mut client, server) = duplex(1 << 20);
     let mut reader = Reader::new(server, LIMITS);

@@ -1,0 +1,144 @@
+//! What a server holds, and how it uses two processors: as many idle connections as one process may have descriptors
+//! for, without limits and with all of them, with a subscription more and more; and one server on one processor and
+//! on two.
+//!
+//! `cargo bench --bench scale` loads the server in a process of its own with `fanfare bench`, which checks every
+//! message, prints medians, and ends with status 1 if one of the goals is missed or something went wrong.
+//!
+//! Options, after `--`: `--quick` (a smoke run of seconds: small, unpinned, no goals), `--write` (puts the tables
+//! into `docs/benchmarks.md`), `--rounds N`.
+
+#![allow(clippy::print_stdout, clippy::print_stderr, reason = "a command: its output is its purpose")]
+
+mod case;
+#[path = "../support/mod.rs"]
+#[allow(dead_code, reason = "the benches that put a load of their own on fanfare use the rest")]
+mod support;
+
+use std::process::ExitCode;
+
+use case::{Case, Sample, Sizes};
+use support::figures::{Spread, plain, table};
+use support::goals::{Goals, Limit};
+use support::{Result, page, proc};
+
+const ROUNDS: usize = 3;
+const ROUNDS_MAX: usize = 9;
+
+fn main() -> ExitCode {
+    let args: Vec<String> = std::env::args().skip(1).collect();
+    match Options::parse(&args).and_then(|options| run(&options)) {
+        Ok(true) => ExitCode::SUCCESS,
+        Ok(false) => ExitCode::FAILURE,
+        Err(error) => {
+            eprintln!("scale: {error}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+struct Options {
+    quick: bool,
+    write: bool,
+    rounds: usize,
+}
+
+impl Options {
+    fn parse(args: &[String]) -> Result<Options> {
+        // `cargo bench` says `--bench`; without it this is `cargo test`, which wants a moment's proof.
+        let mut quick = !args.iter().any(|arg| arg == "--bench");
+        let (mut write, mut rounds) = (false, None);
+        let mut args = args.iter();
+        while let Some(arg) = args.next() {
+            match arg.as_str() {
+                "--bench" => {}
+                "--quick" => quick = true,
+                "--write" => write = true,
+                "--rounds" => {
+                    let count: usize = args.next().ok_or("--rounds wants a number")?.parse()?;
+                    rounds = Some(count.clamp(1, ROUNDS_MAX));
+                }
+                other => return Err(format!("unknown option {other}").into()),
+            }
+        }
+        if write && quick {
+            return Err("a smoke run has no place in docs/benchmarks.md".into());
+        }
+        Ok(Options { quick, write, rounds: rounds.unwrap_or(if quick { 1 } else { ROUNDS }) })
+    }
+}
+
+/// All rounds of each case.
+type Record = Vec<(Case, Vec<Sample>)>;
+
+fn run(options: &Options) -> Result<bool> {
+    proc::raise_descriptors();
+    let sizes = if options.quick { Sizes::quick() } else { Sizes::full() };
+    let cores = if options.quick { None } else { proc::cores() };
+    let mut record: Record = Case::ALL.into_iter().map(|case| (case, Vec::new())).collect();
+    for round in 0..options.rounds {
+        for (case, samples) in &mut record {
+            let sample = case.run(&sizes, cores).map_err(|error| format!("{}: {error}", case.name()))?;
+            eprintln!("round {} of {}: {}: {sample}", round + 1, options.rounds, case.name());
+            samples.push(sample);
+        }
+    }
+    let tables = tables(&record, &sizes, options.rounds, cores.is_some());
+    let goals = goals(&record, &sizes);
+    println!("{tables}");
+    if options.quick {
+        println!("A smoke run: nothing is pinned, nothing is judged but that every message arrived.");
+        return Ok(true);
+    }
+    println!("{}", goals.table);
+    if options.write {
+        page::write("scale", &format!("{tables}\n{}", goals.table))?;
+    }
+    Ok(goals.met)
+}
+
+fn tables(record: &Record, sizes: &Sizes, rounds: usize, pinned: bool) -> String {
+    let head = |names: &[&str]| names.iter().map(|name| (*name).to_owned()).collect();
+    let show = |spread: Option<Spread>| spread.map_or_else(|| "–".to_owned(), Spread::show);
+    let mut idle = vec![head(&["idle connections", "resident bytes of each", "CPU µs per connect and subscribe"])];
+    let mut busy = vec![head(&["processors", "deliveries/s", "busy", "of the load", "deliveries/s and processor"])];
+    for (case, samples) in record {
+        let figure = |figure: fn(&Sample) -> Option<f64>| Spread::of(samples.iter().filter_map(figure).collect());
+        let name = case.name().to_owned();
+        if case.is_idle() {
+            idle.push(vec![name, show(figure(|sample| sample.bytes)), show(figure(|sample| sample.join_micros))]);
+        } else {
+            let figures: [fn(&Sample) -> Option<f64>; 4] =
+                [|s| s.delivered, |s| s.busy, |s| s.load_busy, Sample::delivered_by_processor];
+            busy.push([vec![name], figures.into_iter().map(|one| show(figure(one))).collect()].concat());
+        }
+    }
+    format!(
+        "{}\n{} connections of one process to another\n\n{}\n{} topics with 5 subscribers each and 4 publishers at full speed. With two \
+         processors the load is on the same two, and what it takes of them is deducted.\n\n{}",
+        page::circumstances(pinned, rounds),
+        plain(sizes.idle as f64),
+        table(&idle),
+        plain(sizes.topics as f64),
+        table(&busy)
+    )
+}
+
+fn goals(record: &Record, sizes: &Sizes) -> Goals {
+    let median = |wanted: Case, figure: fn(&Sample) -> Option<f64>| {
+        let (_, samples) = record.iter().find(|(case, _)| *case == wanted)?;
+        Some(Spread::of(samples.iter().filter_map(figure).collect())?.median)
+    };
+    let bytes = |case| median(case, |sample| sample.bytes);
+    let further = bytes(Case::Following).zip(bytes(Case::Idle));
+    let further = further.map(|(all, one)| (all - one) / (sizes.follow - 1) as f64);
+    let scales = median(Case::TwoCores, Sample::delivered_by_processor);
+    let scales = scales.zip(median(Case::OneCore, Sample::delivered_by_processor)).map(|(two, one)| 2.0 * two / one);
+    Goals::of([
+        ("resident bytes per idle connection, exempt from limits", Limit::AtMost(1_500.0), bytes(Case::Idle)),
+        ("with all limits, keep-alive and a token", Limit::AtMost(1_900.0), bytes(Case::Guarded)),
+        ("each further subscription", Limit::AtMost(150.0), further),
+        ("CPU µs per connect and subscribe", Limit::AtMost(45.0), median(Case::Idle, |sample| sample.join_micros)),
+        ("two processors / one, deliveries a second", Limit::AtLeast(1.6), scales),
+    ])
+}
