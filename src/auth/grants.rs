@@ -68,6 +68,13 @@ impl Grants {
         self.patterns.push(pattern);
     }
 
+    /// Lets go of what nothing is in: each connection holds its own.
+    pub(super) fn shrink(&mut self) {
+        self.nodes.shrink_to_fit();
+        self.nodes.iter_mut().for_each(|node| node.literals.shrink_to_fit());
+        self.patterns.shrink_to_fit();
+    }
+
     fn new_node(&mut self) -> u32 {
         self.nodes.push(Node::default());
         (self.nodes.len() - 1) as u32
@@ -133,12 +140,14 @@ impl fmt::Debug for Grants {
     }
 }
 
+/// What stands for the subject in a grant.
+pub(super) const SUBJECT: &str = "{sub}";
+
 /// The pattern that a grant stands for, with `{sub}` replaced, if it grants anything.
 ///
 /// A grant that is no pattern, or names a subject that is no segment, grants nothing: to guess what was
 /// meant could grant too much.
 pub(super) fn grant(text: &str, subject: Option<&str>) -> Option<Pattern> {
-    const SUBJECT: &str = "{sub}";
     if !text.contains(SUBJECT) {
         return Pattern::parse(text).ok();
     }

@@ -4,7 +4,7 @@ use std::fmt;
 
 use serde::Deserialize;
 
-use super::grants::{Grants, grant};
+use super::grants::{Grants, SUBJECT, grant};
 use crate::protocol::topic::Pattern;
 use crate::protocol::{Filter, TopicError};
 
@@ -174,7 +174,7 @@ impl Permissions {
 ///
 /// `{sub}` in a pattern stands for the subject, if that is one legal segment; a grant that comes to no
 /// pattern grants nothing.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Hash, Deserialize)]
 #[serde(default)]
 pub struct PermissionClaims {
     /// Patterns that may be followed.
@@ -199,7 +199,14 @@ impl PermissionClaims {
             for pattern in list.iter().filter_map(|text| grant(text, subject)) {
                 permissions.grants_mut(right).add(pattern);
             }
+            permissions.grants_mut(right).shrink();
         }
         permissions
+    }
+
+    /// Whether they come to something else for every subject.
+    pub(super) fn name_subject(&self) -> bool {
+        let lists = [&self.subscribe, &self.publish, &self.presence, &self.history];
+        lists.into_iter().flatten().any(|text| text.contains(SUBJECT))
     }
 }

@@ -5,6 +5,7 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 use serde::Deserialize;
 
 use super::header::decode;
+use super::roles::Roles;
 use crate::auth::{AuthError, Identity, PermissionClaims};
 
 /// What is asked of claims beyond a signature.
@@ -54,7 +55,7 @@ impl Claims {
     }
 
     /// Who it is, if the claims count at the time `now`.
-    pub(super) fn identity(self, rules: &Rules, now: SystemTime) -> Result<Identity, AuthError> {
+    pub(super) fn identity(self, rules: &Rules, roles: &Roles, now: SystemTime) -> Result<Identity, AuthError> {
         let now = now.duration_since(UNIX_EPOCH).unwrap_or_default();
         let expires = self.exp.map(|exp| seconds(exp).saturating_add(rules.leeway));
         // RFC 7519, 4.1.4: on or after which the JWT must not be accepted.
@@ -77,7 +78,7 @@ impl Claims {
         if self.sub.as_ref().is_some_and(|sub| sub.len() > SUBJECT_BYTES_MAX || sub.contains(char::is_control)) {
             return Err(AuthError::Invalid("the token's subject is too long or holds control characters"));
         }
-        let mut identity = Identity::new(self.fanfare.permissions(self.sub.as_deref()));
+        let mut identity = Identity::new(roles.permissions(self.fanfare, self.sub.as_deref()));
         if let Some(sub) = self.sub {
             identity = identity.subject(sub);
         }

@@ -10,6 +10,7 @@
 mod claims;
 mod header;
 mod key_set;
+mod roles;
 #[cfg(test)]
 mod tests;
 
@@ -25,6 +26,7 @@ use self::claims::{Claims, Rules};
 use self::header::Parts;
 pub use self::key_set::KeyError;
 use self::key_set::KeySet;
+use self::roles::Roles;
 use super::{AuthError, AuthFuture, Authenticator, Credential, Identity};
 
 /// Longer tokens are refused before they are looked at. Claims with 200 patterns take half of it.
@@ -37,6 +39,7 @@ pub struct Jwt {
     keys: KeySet,
     rules: Rules,
     document: Option<Document>,
+    roles: Roles,
 }
 
 /// A JWKS document that is read again now and then.
@@ -94,7 +97,7 @@ impl Jwt {
         if !signed {
             return Err(AuthError::Invalid("no key has signed the token"));
         }
-        Claims::parse(parts.payload)?.identity(&self.rules, now)
+        Claims::parse(parts.payload)?.identity(&self.rules, &self.roles, now)
     }
 }
 
@@ -177,7 +180,7 @@ impl JwtBuilder {
     #[must_use]
     pub fn build(self) -> Jwt {
         let JwtBuilder { keys, rules, document } = self;
-        Jwt { keys, rules, document }
+        Jwt { keys, rules, document, roles: Roles::default() }
     }
 }
 
@@ -222,7 +225,7 @@ pub fn fuzz_token(bytes: &[u8]) {
     let Ok(claims) = Claims::parse(&payload) else { return };
     let rules = Rules::default();
     let now = SystemTime::UNIX_EPOCH + Duration::from_secs(1_000_000_000);
-    if let Ok(identity) = claims.identity(&rules, now) {
+    if let Ok(identity) = claims.identity(&rules, &Roles::default(), now) {
         assert!(identity.expires.is_none_or(|expires| expires > now), "it has ended");
         assert!(identity.subject.is_none_or(|subject| subject.len() <= 255));
     }

@@ -273,7 +273,7 @@ fn a_document_of_keys_is_read_and_what_it_cannot_vouch_for_passed_over() {
     ]});
     let keys = KeySet::from_document(document.to_string().as_bytes()).expect("three can be used");
     assert_eq!(format!("{keys:?}"), "[RS256, ES256, EdDSA]");
-    let jwt = Jwt { keys, rules: Rules::default(), document: None };
+    let jwt = Jwt { keys, rules: Rules::default(), document: None, roles: Roles::default() };
     let rsa = EncodingKey::from_rsa_pem(RSA).expect("a key");
     check(&jwt, &named("r", Algorithm::RS256, &rsa), Ok("ana"));
     check(&jwt, &named("c", Algorithm::ES256, &EncodingKey::from_ec_pem(EC).expect("a key")), Ok("ana"));
