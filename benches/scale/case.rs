@@ -129,7 +129,7 @@ impl Case {
             );
         }
         format!(
-            "--json --threads 1 --subscribers {} --topics {} --publishers 4 --full-speed --await-delivery \
+            "--json --threads 1 --subscribers {} --topics {} --publishers 4 --full-speed --await-delivery --window 256 \
              --warmup 500ms --duration {}ms",
             5 * sizes.topics,
             sizes.topics,

@@ -114,8 +114,8 @@ fn tables(record: &Record, sizes: &Sizes, rounds: usize, pinned: bool) -> String
         }
     }
     format!(
-        "{}\n{} connections of one process to another\n\n{}\n{} topics with 5 subscribers each and 4 publishers at full speed. With two \
-         processors the load is on the same two, and what it takes of them is deducted.\n\n{}",
+        "{}\n{} connections of one process to another\n\n{}\n{} topics with 5 subscribers each and 4 publishers at full speed, 256 messages of each on \
+         their way, so that nobody waits for them. With two processors the load is on the same two, and what it takes of them is deducted.\n\n{}",
         page::circumstances(pinned, rounds),
         plain(sizes.idle as f64),
         table(&idle),

@@ -81,6 +81,7 @@ pub(crate) enum Made {
 }
 
 impl Message {
+    #[inline]
     pub(crate) fn new(topic_bytes: usize, data: Data, skip: Option<ConnectionId>, at_ms: u64) -> Self {
         // Charged for the payload and for one frame of about its size. Further frames are counted as
         // they are made.
@@ -100,6 +101,7 @@ impl Message {
     }
 
     /// The same, about `key`.
+    #[inline]
     pub(crate) fn about(mut self, key: Option<&str>) -> Self {
         self.key = key.map(Into::into);
         self.weight += key.map_or(0, str::len);
@@ -107,6 +109,7 @@ impl Message {
     }
 
     /// The same, published by `subject`.
+    #[inline]
     pub(crate) fn by(mut self, subject: Option<&Arc<str>>) -> Self {
         self.from = subject.cloned();
         self.weight += subject.map_or(0, |subject| subject.len());
@@ -114,6 +117,7 @@ impl Message {
     }
 
     /// The same, as the publish that `scope` calls `key`: it is placed once however often it comes.
+    #[inline]
     pub(crate) fn marked(mut self, scope: &str, key: Option<&str>) -> Self {
         // No topic, subject or key holds a NUL unless it means no other one by it.
         self.mark = key.map(|key| format!("{scope}\0{key}").into());

@@ -336,9 +336,16 @@ impl Registry {
 
     /// Sweeps, if that is due: about once a second, and more often where there are many topics. True if it has, and
     /// may be due again: those that nobody came to do in time are made up for, as far as a second goes.
+    #[inline]
     pub(crate) fn sweep_if_due(&self, now_ms: u64) -> bool {
-        let every_ms = if self.topics() > SWEEP_TOPICS_MAX { SWEEP_EVERY_MS / SWEEPS_MAX } else { SWEEP_EVERY_MS };
         let last = self.swept_ms.load(Ordering::Relaxed);
+        // Every publish asks.
+        now_ms.saturating_sub(last) >= SWEEP_EVERY_MS / SWEEPS_MAX && self.sweep_after(last, now_ms)
+    }
+
+    #[cold]
+    fn sweep_after(&self, last: u64, now_ms: u64) -> bool {
+        let every_ms = if self.topics() > SWEEP_TOPICS_MAX { SWEEP_EVERY_MS / SWEEPS_MAX } else { SWEEP_EVERY_MS };
         let next = (last + every_ms).max((now_ms + every_ms).saturating_sub(SWEEP_EVERY_MS));
         let due = now_ms.saturating_sub(last) >= every_ms;
         if due && self.swept_ms.compare_exchange(last, next, Ordering::Relaxed, Ordering::Relaxed).is_ok() {
