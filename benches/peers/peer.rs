@@ -1,11 +1,13 @@
 //! The servers that are compared: how each is started, what is spoken to it, and what it cannot do.
 
 use std::fs;
-use std::net::{SocketAddr, TcpListener, TcpStream};
+use std::net::{Ipv4Addr, SocketAddr, TcpStream};
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::thread;
 use std::time::{Duration, Instant};
+
+use socket2::{Domain, Socket, Type};
 
 use crate::Result;
 use crate::scenario::Scenario;
@@ -215,7 +217,7 @@ fn at_a_free_port(
     let text = fs::read_to_string(Path::new(ROOT).join("benches/peers").join(template))?;
     let mut started = Err("it was never tried".into());
     for _ in 0..ATTEMPTS {
-        let address: SocketAddr = TcpListener::bind("127.0.0.1:0")?.local_addr()?;
+        let address = free_address()?;
         let mut text = text.replace("@PORT@", &address.port().to_string());
         text = text.replace("@DIRECTORY@", &directory.display().to_string());
         for (name, value) in settings {
@@ -258,6 +260,14 @@ fn npm(name: &str) -> String {
     let package = fs::read_to_string(path).unwrap_or_default();
     let package: serde_json::Value = serde_json::from_str(&package).unwrap_or_default();
     package["version"].as_str().unwrap_or("of unknown version").to_owned()
+}
+
+/// One that nobody has, and nobody has just had: not every server may take it over then.
+fn free_address() -> Result<SocketAddr> {
+    // The standard library's would reuse one.
+    let socket = Socket::new(Domain::IPV4, Type::STREAM, None)?;
+    socket.bind(&SocketAddr::from((Ipv4Addr::LOCALHOST, 0)).into())?;
+    Ok(socket.local_addr()?.as_socket().ok_or("no address")?)
 }
 
 /// Starts a server that does not say where it listens, and waits until it does.
