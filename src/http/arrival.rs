@@ -3,7 +3,7 @@
 use std::net::IpAddr;
 
 use http::header::CONNECTION;
-use http::{HeaderValue, Request, Response, StatusCode};
+use http::{HeaderValue, Method, Request, Response, StatusCode};
 
 use super::credentials::Shown;
 use super::reply::{self, Body};
@@ -13,13 +13,13 @@ use crate::limits::{Arrival, Client, Excess, Meters, PeerAddr};
 use crate::protocol::{Encoding, ErrorCode};
 
 /// What a request counts: it makes as much work as so many commands,
-const REQUEST_COMMANDS: usize = 20;
+const REQUEST_COMMANDS: usize = 25;
 /// and one that goes through all there is as so many.
-const OVERVIEW_COMMANDS: usize = 100;
+const OVERVIEW_COMMANDS: usize = 200;
 
-/// Whoever shows credentials may have as many times more: backends that publish do. If they do not count, that takes
+/// The same for a publish with credentials, which is what backends do all the time. If they do not count, that takes
 /// attempts to connect, which are few.
-const CREDENTIALS_FACTOR: usize = 4;
+const PUBLISH_COMMANDS: usize = 6;
 
 /// A connection that our own acceptor has taken.
 #[derive(Clone, Copy, Debug)]
@@ -113,10 +113,13 @@ impl Service {
         let now = limits.now();
         let meters = limits.request(client, now);
         if let Some(meters) = &meters {
-            let is_overview = matches!(request.uri().path(), "/metrics" | "/v1/topics" | "/v1/connections");
-            let commands = if is_overview { OVERVIEW_COMMANDS } else { REQUEST_COMMANDS };
-            let is_known = gate.asks() && Shown::in_headers(request.headers()).is_some();
-            meters.command(if is_known { commands / CREDENTIALS_FACTOR } else { commands }, now)?;
+            let shows = || gate.asks() && Shown::in_headers(request.headers()).is_some();
+            let commands = match request.uri().path() {
+                "/metrics" | "/v1/topics" | "/v1/connections" => OVERVIEW_COMMANDS,
+                "/v1/publish" if request.method() == Method::POST && shows() => PUBLISH_COMMANDS,
+                _ => REQUEST_COMMANDS,
+            };
+            meters.command(commands, now)?;
         }
         Ok(meters)
     }

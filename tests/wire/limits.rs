@@ -170,8 +170,8 @@ fn publishes_over_http_count_like_others() {
 
 #[test]
 fn calls_of_the_api_count_as_commands() {
-    let server = strict(&[("limits.commands_per_address", "1/s burst 140")]);
-    // Twenty each, and a hundred where all there is has to be gone through.
+    let server = strict(&[("limits.commands_per_address", "1/s burst 250")]);
+    // Twenty-five each, and two hundred where all there is has to be gone through.
     let statuses = ["/nothing", "/v1/topics", "/"].map(|path| get(&server, path).status);
     assert_eq!(statuses, [404, 200, 200]);
     for path in ["/v1/topics", "/nothing", "/", "/metrics"] {
