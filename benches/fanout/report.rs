@@ -25,7 +25,7 @@ enum Figure {
     Ratio(Kind, Kind, fn(&Sample) -> f64),
 }
 
-const GOALS: [Goal; 9] = [
+const GOALS: [Goal; 10] = [
     Goal {
         what: "full speed: fanfare / floor, CPU per delivery",
         limit: Limit::AtMost(1.1),
@@ -65,6 +65,11 @@ const GOALS: [Goal; 9] = [
         what: "50 messages a second: compressed / plain, 1 KiB, CPU per delivery",
         limit: Limit::AtMost(1.3),
         figure: Figure::Ratio(Kind::Deflated, Kind::Kilobyte, paced_total),
+    },
+    Goal {
+        what: "CPU µs per connect and subscribe",
+        limit: Limit::AtMost(45.0),
+        figure: Figure::Own(|sample| sample.idle.connect),
     },
     Goal {
         what: "idle: compression agreed / not, resident bytes per connection",
