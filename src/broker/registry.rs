@@ -8,7 +8,7 @@ mod durable;
 
 use std::collections::BTreeMap;
 use std::ops::Bound;
-use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicIsize, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use foldhash::quality::RandomState;
@@ -65,8 +65,8 @@ pub(crate) struct Registry {
     options: BrokerOptions,
     topics: papaya::HashMap<TopicName, Arc<Topic>, RandomState>,
     index: Mutex<Index>,
-    /// Weight of everything that is retained, in bytes.
-    retained_bytes: AtomicUsize,
+    /// Weight of everything that is retained, in bytes: less than nothing while what was evicted has not been counted.
+    retained_bytes: AtomicIsize,
     /// Frames of retained messages beyond the one that a message's weight has room for.
     frame_bytes: Arc<AtomicUsize>,
     published: AtomicU64,
@@ -120,7 +120,7 @@ impl Registry {
             options,
             topics: papaya::HashMap::with_hasher(RandomState::default()),
             index: Mutex::default(),
-            retained_bytes: AtomicUsize::new(0),
+            retained_bytes: AtomicIsize::new(0),
             frame_bytes: Arc::default(),
             published: AtomicU64::new(0),
             store: StoreFigures::default(),
@@ -147,7 +147,16 @@ impl Registry {
 
     /// The weight of the retained messages alone.
     pub(crate) fn retained_weight(&self) -> usize {
-        self.retained_bytes.load(Ordering::Relaxed)
+        self.retained_bytes.load(Ordering::Relaxed).max(0).cast_unsigned()
+    }
+
+    /// What is retained has come to weigh so much more, and less.
+    fn weigh(&self, more: usize, less: usize) {
+        let grown = more.cast_signed() - less.cast_signed();
+        // A full history loses what it gains: publishers of several threads need not meet here.
+        if grown != 0 {
+            self.retained_bytes.fetch_add(grown, Ordering::Relaxed);
+        }
     }
 
     pub(crate) fn published(&self) -> u64 {
@@ -242,12 +251,10 @@ impl Registry {
 
     fn place(&self, mut topic: Arc<Topic>, mut message: Arc<Message>, now_ms: u64) -> Result<Placed, Refused> {
         let weight = crate::ring::Entry::weight(&*message);
-        // Before it stands anywhere: whoever evicts it takes away what has been added.
-        self.retained_bytes.fetch_add(weight, Ordering::Relaxed);
         loop {
             match topic.push(message, now_ms) {
                 Ok(pushed) => {
-                    self.retained_bytes.fetch_sub(pushed.evicted_bytes, Ordering::Relaxed);
+                    self.weigh(weight, pushed.evicted_bytes);
                     if self.retained_bytes() > self.options.retained_bytes_max {
                         self.relieve();
                     }
@@ -256,16 +263,9 @@ impl Registry {
                     self.sweep_if_due(now_ms);
                     return Ok(Placed { epoch: topic.epoch(), topic, seq: pushed.seq });
                 }
-                Err(PushError::Full(back)) => {
-                    self.retained_bytes.fetch_sub(weight, Ordering::Relaxed);
-                    return Err(Refused::Full(topic, back));
-                }
+                Err(PushError::Full(back)) => return Err(Refused::Full(topic, back)),
                 Err(PushError::Closed(back)) => {
-                    let Ok(successor) = self.succeed(&topic, now_ms) else {
-                        self.retained_bytes.fetch_sub(weight, Ordering::Relaxed);
-                        return Err(Refused::TooManyTopics);
-                    };
-                    topic = successor;
+                    topic = self.succeed(&topic, now_ms).map_err(|TooManyTopics| Refused::TooManyTopics)?;
                     message = back;
                 }
             }
@@ -330,7 +330,7 @@ impl Registry {
                 .filter(|topic| topic.ring().retained_bytes() > 0)
                 .min_by_key(|topic| topic.touched_ms());
             let freed = oldest.map_or(0, |topic| topic.ring().shrink(0, topic.passed()));
-            self.retained_bytes.fetch_sub(freed, Ordering::Relaxed);
+            self.weigh(0, freed);
         }
     }
 
@@ -361,7 +361,7 @@ impl Registry {
         let topics = self.lock().walk(SWEEP_TOPICS_MAX);
         for topic in topics {
             let freed = topic.ring().evict(now_ms, topic.passed());
-            self.retained_bytes.fetch_sub(freed, Ordering::Relaxed);
+            self.weigh(0, freed);
             let lingered = now_ms.saturating_sub(topic.touched_ms()) >= self.options.linger_ms;
             if lingered && topic.close_if_idle() {
                 self.forget(&topic);

@@ -5,7 +5,6 @@
 
 use std::ops::Bound;
 use std::sync::Arc;
-use std::sync::atomic::Ordering;
 use std::thread;
 
 use super::{Registry, TooManyTopics};
@@ -51,7 +50,7 @@ impl Registry {
         topic.set_stored(epoch.map_or(0, |_| newest.0 + (newest.0 - stored + 1)));
         let kept = messages.len();
         for message in messages {
-            self.retained_bytes.fetch_add(message.weight(), Ordering::Relaxed);
+            self.weigh(message.weight(), 0);
             let mut held = Arc::new(message);
             // It is full only as long as what others have evicted waits to be freed.
             while let Err(PushError::Full(back) | PushError::Closed(back)) = topic.push(held, now_ms) {
