@@ -48,9 +48,7 @@ fn main() -> ExitCode {
 }
 
 struct Options {
-    quick: bool,
-    write: bool,
-    rounds: usize,
+    run: support::options::Options,
     only: Option<Vec<String>>,
 }
 
@@ -60,37 +58,23 @@ const ROUNDS: usize = 5;
 
 impl Options {
     fn parse(args: &[String]) -> Result<Options> {
-        // `cargo bench` says `--bench`; without it this is `cargo test`, which wants a moment's proof.
-        let mut quick = !args.iter().any(|arg| arg == "--bench");
-        let mut write = false;
-        let mut rounds = None;
         let mut only = None;
-        let mut args = args.iter();
-        while let Some(arg) = args.next() {
-            match arg.as_str() {
-                "--bench" => {}
-                "--quick" => quick = true,
-                "--write" => write = true,
-                "--rounds" => {
-                    let count: usize = args.next().ok_or("--rounds wants a number")?.parse()?;
-                    rounds = Some(count.clamp(1, 2 * ROUNDS));
+        let run = support::options::Options::parse(args, (ROUNDS, 2 * ROUNDS), |option, rest| {
+            let is_known = option == "--only";
+            if is_known {
+                let names = rest.next().ok_or("--only wants names")?;
+                let names: Vec<String> = names.split(',').map(str::to_owned).collect();
+                if let Some(name) = names.iter().find(|name| !PARTS.contains(&name.as_str())) {
+                    return Err(format!("unknown part {name}").into());
                 }
-                "--only" => {
-                    let names = args.next().ok_or("--only wants names")?;
-                    let names: Vec<String> = names.split(',').map(str::to_owned).collect();
-                    if let Some(name) = names.iter().find(|name| !PARTS.contains(&name.as_str())) {
-                        return Err(format!("unknown part {name}").into());
-                    }
-                    only = Some(names);
-                }
-                other => return Err(format!("unknown option {other}").into()),
+                only = Some(names);
             }
-        }
-        if write && (quick || only.is_some()) {
+            Ok(is_known)
+        })?;
+        if run.write && only.is_some() {
             return Err("only a whole run has a place in docs/benchmarks.md".into());
         }
-        let rounds = rounds.unwrap_or(if quick { 1 } else { ROUNDS });
-        Ok(Options { quick, write, rounds, only })
+        Ok(Options { run, only })
     }
 
     /// What `measure` finds, if that part is wanted.
@@ -111,8 +95,8 @@ fn run(options: &Options) -> Result<bool> {
     if proc::descriptors() < stalled::Sizes::FULL.crowd + OTHER_DESCRIPTORS {
         return Err(format!("{} descriptors are too few", proc::descriptors()).into());
     }
-    let cores = if options.quick { None } else { proc::cores() };
-    let (quick, rounds) = (options.quick, options.rounds);
+    let cores = if options.run.quick { None } else { proc::cores() };
+    let (quick, rounds) = (options.run.quick, options.run.rounds);
     let sizes = if quick { stalled::Sizes::QUICK } else { stalled::Sizes::FULL };
     let measured = Measured {
         stalled: options.part("stalled", || stalled::measure(&sizes, rounds, cores))?,
@@ -130,7 +114,7 @@ fn run(options: &Options) -> Result<bool> {
     } else {
         println!("{}", goals.table);
     }
-    if options.write {
+    if options.run.write {
         page::write("behind", &format!("{text}\n{}", goals.table))?;
     }
     Ok(quick || goals.met)

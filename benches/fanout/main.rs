@@ -44,38 +44,22 @@ fn main() -> ExitCode {
 }
 
 struct Options {
-    quick: bool,
-    write: bool,
-    rounds: usize,
+    run: support::options::Options,
     servers: Vec<Kind>,
 }
 
 impl Options {
     fn parse(args: &[String]) -> Result<Options> {
-        // `cargo bench` says `--bench`; without it this is `cargo test`, which wants a moment's proof.
-        let mut quick = !args.iter().any(|arg| arg == "--bench");
-        let mut write = false;
-        let mut rounds = None;
         let mut servers = Kind::ALL.to_vec();
-        let mut args = args.iter();
-        while let Some(arg) = args.next() {
-            match arg.as_str() {
-                "--bench" => {}
-                "--quick" => quick = true,
-                "--write" => write = true,
-                "--rounds" => {
-                    let count: usize = args.next().ok_or("--rounds wants a number")?.parse()?;
-                    rounds = Some(count.clamp(1, ROUNDS_MAX));
-                }
-                "--only" => {
-                    let names = args.next().ok_or("--only wants names")?;
-                    servers = names.split(',').map(Kind::parse).collect::<Result<Vec<Kind>>>()?;
-                }
-                other => return Err(format!("unknown option {other}").into()),
+        let run = support::options::Options::parse(args, (ROUNDS, ROUNDS_MAX), |option, rest| {
+            let is_known = option == "--only";
+            if is_known {
+                let names = rest.next().ok_or("--only wants names")?;
+                servers = names.split(',').map(Kind::parse).collect::<Result<Vec<Kind>>>()?;
             }
-        }
-        let rounds = rounds.unwrap_or(if quick { 1 } else { ROUNDS });
-        Ok(Options { quick, write, rounds, servers })
+            Ok(is_known)
+        })?;
+        Ok(Options { run, servers })
     }
 }
 
@@ -87,14 +71,14 @@ const ROUNDS_MAX: usize = 7;
 /// Runs every server in every round and says whether all held what is asked of them.
 fn compare(options: &Options) -> Result<bool> {
     proc::raise_descriptors();
-    let scenario = if options.quick { Scenario::quick() } else { Scenario::full() };
-    let cores = if options.quick { None } else { proc::cores() };
+    let scenario = if options.run.quick { Scenario::quick() } else { Scenario::full() };
+    let cores = if options.run.quick { None } else { proc::cores() };
     let mut record = Record::default();
-    for round in 0..options.rounds {
+    for round in 0..options.run.rounds {
         for turn in 0..options.servers.len() {
             // Nobody always runs first, or always after the same one.
             let kind = options.servers[(turn + round) % options.servers.len()];
-            eprintln!("round {} of {}: {}", round + 1, options.rounds, kind.name());
+            eprintln!("round {} of {}: {}", round + 1, options.run.rounds, kind.name());
             let sample = scenario.run(kind, cores).map_err(|error| format!("{}: {error}", kind.name()))?;
             record.add(kind, sample);
         }
@@ -103,15 +87,12 @@ fn compare(options: &Options) -> Result<bool> {
     let tables = report::tables(&record, &scenario, cores.is_some());
     let goals = report::goals(&record);
     println!("{tables}");
-    if options.quick {
+    if options.run.quick {
         println!("A smoke run: nothing is pinned, nothing is judged but that every message arrived.");
     } else {
         println!("{}", goals.table);
     }
-    if options.write {
-        if options.quick {
-            return Err("a smoke run has no place in docs/benchmarks.md".into());
-        }
+    if options.run.write {
         page::write("fanout", &format!("{tables}\n{}", goals.table))?;
     }
     for kind in &options.servers {
@@ -121,5 +102,5 @@ fn compare(options: &Options) -> Result<bool> {
         }
     }
     let whole = Kind::ALL.into_iter().all(|kind| kind == Kind::Naive || record.missing(kind) == 0);
-    Ok(whole && (options.quick || goals.met))
+    Ok(whole && (options.run.quick || goals.met))
 }

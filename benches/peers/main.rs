@@ -52,10 +52,8 @@ fn main() -> ExitCode {
 }
 
 struct Options {
-    quick: bool,
-    write: bool,
+    run: support::options::Options,
     list: bool,
-    rounds: usize,
     peers: Vec<Peer>,
     scenarios: Vec<Scenario>,
 }
@@ -65,35 +63,25 @@ const ROUNDS_MAX: usize = 9;
 
 impl Options {
     fn parse(args: &[String]) -> Result<Options> {
-        // `cargo bench` says `--bench`; without it this is `cargo test`, which wants a moment's proof.
-        let mut quick = !args.iter().any(|arg| arg == "--bench");
-        let (mut write, mut list) = (false, false);
-        let (mut rounds, mut only, mut wanted) = (None, None, None);
-        let mut args = args.iter();
-        while let Some(arg) = args.next() {
-            match arg.as_str() {
-                "--bench" => {}
-                "--quick" => quick = true,
-                "--write" => write = true,
+        let (mut list, mut only, mut wanted) = (false, None, None);
+        let run = support::options::Options::parse(args, (ROUNDS, ROUNDS_MAX), |option, rest| {
+            match option {
                 "--list" => list = true,
-                "--rounds" => {
-                    let count: usize = args.next().ok_or("--rounds wants a number")?.parse()?;
-                    rounds = Some(count.clamp(1, ROUNDS_MAX));
-                }
-                "--only" => only = Some(args.next().ok_or("--only wants names")?),
-                "--scenarios" => wanted = Some(args.next().ok_or("--scenarios wants names")?),
-                other => return Err(format!("unknown option {other}").into()),
+                "--only" => only = Some(rest.next().ok_or("--only wants names")?.clone()),
+                "--scenarios" => wanted = Some(rest.next().ok_or("--scenarios wants names")?.clone()),
+                _ => return Ok(false),
             }
-        }
-        if write && (quick || only.is_some() || wanted.is_some()) {
+            Ok(true)
+        })?;
+        if run.write && (only.is_some() || wanted.is_some()) {
             return Err("only a whole run has a place in docs/benchmarks.md".into());
         }
         let peers = match only {
             Some(names) => names.split(',').map(Peer::parse).collect::<Result<Vec<Peer>>>()?,
-            None if quick => Peer::ALL.into_iter().filter(|peer| peer.is_quick()).collect(),
+            None if run.quick => Peer::ALL.into_iter().filter(|peer| peer.is_quick()).collect(),
             None => Peer::ALL.to_vec(),
         };
-        let mut scenarios = if quick { scenario::quick() } else { scenario::full() };
+        let mut scenarios = if run.quick { scenario::quick() } else { scenario::full() };
         if let Some(names) = wanted {
             let names: Vec<&str> = names.split(',').collect();
             if let Some(unknown) = names.iter().find(|name| scenarios.iter().all(|known| known.key != **name)) {
@@ -101,7 +89,7 @@ impl Options {
             }
             scenarios.retain(|scenario| names.contains(&scenario.key));
         }
-        Ok(Options { quick, write, list, rounds: rounds.unwrap_or(if quick { 1 } else { ROUNDS }), peers, scenarios })
+        Ok(Options { run, list, peers, scenarios })
     }
 }
 
@@ -114,13 +102,13 @@ fn compare(options: &Options) -> Result<bool> {
         return Ok(true);
     }
     proc::raise_descriptors();
-    let cores = if options.quick { None } else { proc::cores() };
+    let cores = if options.run.quick { None } else { proc::cores() };
     let began_under = load_average();
     let text = |record: &Record| {
         report::text(record, &options.peers, &options.scenarios, cores.is_some(), began_under.as_deref())
     };
     let mut record = Record::default();
-    for round in 0..options.rounds {
+    for round in 0..options.run.rounds {
         for scenario in &options.scenarios {
             for turn in 0..options.peers.len() {
                 // Nobody always runs first, or always after the same one.
@@ -130,18 +118,18 @@ fn compare(options: &Options) -> Result<bool> {
                 }
                 let sample = run::run(peer, scenario, cores);
                 let sample = sample.map_err(|error| format!("{}, {}: {error}", peer.name(), scenario.key))?;
-                eprintln!("round {} of {}: {}", round + 1, options.rounds, sample.line(peer, scenario));
+                eprintln!("round {} of {}: {}", round + 1, options.run.rounds, sample.line(peer, scenario));
                 record.add(peer, scenario, sample);
             }
         }
         // Whoever has no time for the other rounds keeps this one.
-        if options.write {
+        if options.run.write {
             chart::write(&record, &options.peers, &options.scenarios)?;
             page::write("peers", &text(&record))?;
         }
     }
     println!("{}", text(&record));
-    if options.quick {
+    if options.run.quick {
         println!("A smoke run: nothing is pinned, nothing is judged but that every message arrived.");
     }
     let failures = record.failures(&options.peers, &options.scenarios);

@@ -20,6 +20,7 @@ use std::process::ExitCode;
 use case::{Case, Sample, Sizes};
 use support::figures::{Spread, plain, table};
 use support::goals::{Goals, Limit};
+use support::options::Options;
 use support::{Result, page, proc};
 
 const ROUNDS: usize = 3;
@@ -27,44 +28,14 @@ const ROUNDS_MAX: usize = 9;
 
 fn main() -> ExitCode {
     let args: Vec<String> = std::env::args().skip(1).collect();
-    match Options::parse(&args).and_then(|options| run(&options)) {
+    let options = Options::parse(&args, (ROUNDS, ROUNDS_MAX), |_, _| Ok(false));
+    match options.and_then(|options| run(&options)) {
         Ok(true) => ExitCode::SUCCESS,
         Ok(false) => ExitCode::FAILURE,
         Err(error) => {
             eprintln!("scale: {error}");
             ExitCode::FAILURE
         }
-    }
-}
-
-struct Options {
-    quick: bool,
-    write: bool,
-    rounds: usize,
-}
-
-impl Options {
-    fn parse(args: &[String]) -> Result<Options> {
-        // `cargo bench` says `--bench`; without it this is `cargo test`, which wants a moment's proof.
-        let mut quick = !args.iter().any(|arg| arg == "--bench");
-        let (mut write, mut rounds) = (false, None);
-        let mut args = args.iter();
-        while let Some(arg) = args.next() {
-            match arg.as_str() {
-                "--bench" => {}
-                "--quick" => quick = true,
-                "--write" => write = true,
-                "--rounds" => {
-                    let count: usize = args.next().ok_or("--rounds wants a number")?.parse()?;
-                    rounds = Some(count.clamp(1, ROUNDS_MAX));
-                }
-                other => return Err(format!("unknown option {other}").into()),
-            }
-        }
-        if write && quick {
-            return Err("a smoke run has no place in docs/benchmarks.md".into());
-        }
-        Ok(Options { quick, write, rounds: rounds.unwrap_or(if quick { 1 } else { ROUNDS }) })
     }
 }
 

@@ -5,6 +5,7 @@ pub(crate) mod goals;
 mod inflate;
 pub(crate) mod load;
 pub(crate) mod measure;
+pub(crate) mod options;
 pub(crate) mod page;
 pub(crate) mod proc;
 pub(crate) mod server;
