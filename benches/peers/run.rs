@@ -1,14 +1,11 @@
 //! One server under one load, and what is read off `fanfare bench`.
 
-use std::process::{Command, Stdio};
-
-use serde_json::Value;
-
 use crate::Result;
 use crate::peer::Peer;
 use crate::scenario::{Pace, Scenario};
 use crate::support::figures::plain;
 use crate::support::proc::Cores;
+use crate::tool::Report;
 
 /// What one server did in one round. Times in seconds; `None` where there is nothing to say.
 #[derive(Clone, Default)]
@@ -38,29 +35,20 @@ pub(crate) struct Sample {
 
 pub(crate) fn run(peer: Peer, scenario: &Scenario, cores: Option<Cores>) -> Result<Sample> {
     let server = peer.start(scenario.deflate, cores)?;
-    // Started by a thread that is pinned to the load's core, so that it is as well.
-    let mut bench = Command::new(env!("CARGO_BIN_EXE_fanfare"));
-    bench.arg("bench").args(scenario.words()).args(["--dialect", peer.dialect()]);
-    bench.args(["--url", &format!("ws://{}", server.address), "--server-pid", &server.pid().to_string()]);
-    if cores.is_some() {
-        bench.arg("--spin");
-    }
-    let output = bench.stdin(Stdio::null()).output()?;
-    let report: Value = serde_json::from_slice(&output.stdout)
-        .map_err(|_| format!("no report: {}", String::from_utf8_lossy(&output.stderr).trim()))?;
-    Ok(sample(scenario, &report))
+    let words = [scenario.words(), vec!["--dialect".to_owned(), peer.dialect().to_owned()]].concat();
+    Ok(sample(scenario, &Report::of(&server, &words, cores.is_some(), &[])?))
 }
 
-fn sample(scenario: &Scenario, report: &Value) -> Sample {
-    let number = |path: &str| path.split('.').fold(report, |value, key| &value[key]).as_f64();
-    let count = |path: &str| path.split('.').fold(report, |value, key| &value[key]).as_u64().unwrap_or(0);
-    let micros = |path: &str| number(path).map(|seconds| seconds * 1e6);
-    let millis = |path: &str| number(path).map(|seconds| seconds * 1e3);
+fn sample(scenario: &Scenario, report: &Report) -> Sample {
+    let number = |path| report.number(path);
+    let count = |path| report.count(path);
+    let micros = |path| number(path).map(|seconds| seconds * 1e6);
+    let millis = |path| number(path).map(|seconds| seconds * 1e3);
     // Numbers that do not follow each other are those of lost messages, which count as such.
     let wrong = count("checks.wrong_topic") + count("checks.wrong_bytes");
     let reached = count("latency.count");
-    let failed = if report["complete"] != true {
-        Some(report["reason"].as_str().unwrap_or("it did not go through").to_owned())
+    let failed = if let Some(reason) = report.failure() {
+        Some(reason.to_owned())
     } else if wrong > 0 {
         Some("it sent what nobody published there".to_owned())
     } else if scenario.pace == Pace::Idle && reached != scenario.subscribers as u64 {

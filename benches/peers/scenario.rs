@@ -123,7 +123,7 @@ impl Scenario {
     /// The load, as `fanfare bench` takes it.
     pub(crate) fn words(&self) -> Vec<String> {
         let mut words = format!(
-            "--json --threads 1 --connect-timeout 60s --subscribers {} --topics {} --publishers {} --size {} \
+            "--connect-timeout 60s --subscribers {} --topics {} --publishers {} --size {} \
              --warmup {}ms --duration {}ms",
             self.subscribers, self.topics, self.publishers, self.size, self.warmup_ms, self.measured_ms
         );

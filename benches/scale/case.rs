@@ -1,17 +1,17 @@
 //! One server under one load, and what is read off `fanfare bench`.
 
 use std::fmt;
-use std::process::{Command, Stdio};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use jsonwebtoken::{EncodingKey, Header, encode};
 use rustix::thread::{CpuSet, sched_setaffinity};
-use serde_json::{Value, json};
+use serde_json::json;
 
 use crate::support::figures::plain;
 use crate::support::proc::Cores;
 use crate::support::server::{Server, fanfare};
 use crate::support::{Result, proc::descriptors};
+use crate::tool::Report;
 
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Case {
@@ -102,20 +102,10 @@ impl Case {
             unpin()?;
         }
         let server = Server::start(fanfare(), &settings, cores)?;
-        // Started by a thread that is pinned to the load's core, if it is, so that it is as well.
-        let mut bench = Command::new(env!("CARGO_BIN_EXE_fanfare"));
-        bench.arg("bench").args(self.words(sizes).split_ascii_whitespace());
-        bench.args(["--url", &format!("ws://{}", server.address), "--server-pid", &server.pid().to_string()]);
-        if cores.is_some() {
-            bench.arg("--spin");
-        }
-        if self == Case::Guarded {
-            bench.env("FANFARE_TOKEN", token()?);
-        }
-        let output = bench.stdin(Stdio::null()).output()?;
-        let report: Value = serde_json::from_slice(&output.stdout)
-            .map_err(|_| format!("no report: {}", String::from_utf8_lossy(&output.stderr).trim()))?;
-        self.sample(sizes, &report)
+        let token = if self == Case::Guarded { Some(token()?) } else { None };
+        let shown: Vec<_> = token.iter().map(|token| ("FANFARE_TOKEN", token.as_str())).collect();
+        let words: Vec<String> = self.words(sizes).split_ascii_whitespace().map(str::to_owned).collect();
+        self.sample(sizes, &Report::of(&server, &words, cores.is_some(), &shown)?)
     }
 
     /// The load, as `fanfare bench` takes it.
@@ -123,13 +113,13 @@ impl Case {
         let follow = if self == Case::Following { sizes.follow } else { 1 };
         if self.is_idle() {
             return format!(
-                "--json --threads 1 --connect-timeout 60s --subscribers {} --topics {follow} --follow {follow} \
+                "--connect-timeout 60s --subscribers {} --topics {follow} --follow {follow} \
                  --publishers 1 --warmup 0ms --duration 1s --rate 1 --messages 1 --settle 1s",
                 sizes.idle
             );
         }
         format!(
-            "--json --threads 1 --subscribers {} --topics {} --publishers 4 --full-speed --await-delivery --window 256 \
+            "--subscribers {} --topics {} --publishers 4 --full-speed --await-delivery --window 256 \
              --warmup 500ms --duration {}ms",
             5 * sizes.topics,
             sizes.topics,
@@ -137,20 +127,21 @@ impl Case {
         )
     }
 
-    fn sample(self, sizes: &Sizes, report: &Value) -> Result<Sample> {
-        let number = |path: &str| path.split('.').fold(report, |value, key| &value[key]).as_f64();
+    fn sample(self, sizes: &Sizes, report: &Report) -> Result<Sample> {
+        let number = |path| report.number(path);
         let wrong = ["lost", "duplicated", "reordered", "gaps", "wrong_topic", "wrong_bytes"];
-        if report["complete"] != true {
-            return Err(report["reason"].as_str().unwrap_or("it did not go through").into());
+        if let Some(reason) = report.failure() {
+            return Err(reason.into());
         }
-        if let Some(what) = wrong.into_iter().find(|what| report["checks"][what] != 0) {
-            return Err(format!("{what}: {}", report["checks"][what]).into());
+        let count = |what: &str| report.count(&format!("checks.{what}"));
+        if let Some(what) = wrong.into_iter().find(|what| count(what) != 0) {
+            return Err(format!("{what}: {}", count(what)).into());
         }
         if self.is_idle() {
             // They are no idle subscribers unless a message still reaches each of them.
-            let reached = report["latency"]["count"].as_u64();
-            if reached != Some(sizes.idle as u64) {
-                return Err(format!("a message reached {reached:?} of {} connections", sizes.idle).into());
+            let reached = report.count("latency.count");
+            if reached != sizes.idle as u64 {
+                return Err(format!("a message reached {reached} of {} connections", sizes.idle).into());
             }
             return Ok(Sample {
                 bytes: number("server.resident_per_connection"),

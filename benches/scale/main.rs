@@ -14,6 +14,8 @@ mod case;
 #[path = "../support/mod.rs"]
 #[allow(dead_code, reason = "the benches that put a load of their own on fanfare use the rest")]
 mod support;
+#[path = "../support/tool.rs"]
+mod tool;
 
 use std::process::ExitCode;
 
